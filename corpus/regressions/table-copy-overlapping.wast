@@ -1,0 +1,35 @@
+;; Guards: copies whose ranges overlap, in both directions: each element is read before it is
+;; overwritten, and counted for where it goes before it is given up where it was.
+;;! host-imports = true
+(module
+  (import "parallax" "make" (func $make (result externref)))
+  (import "parallax" "take" (func $take (param externref)))
+  (import "parallax" "gc" (func $gc))
+  (table $t 6 externref)
+  (table $u 3 externref)
+  (func (export "make") (local i32)
+    (loop $next
+      (table.set $t (local.get 0) (call $make))
+      (local.set 0 (i32.add (local.get 0) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get 0) (i32.const 6)))))
+  (func (export "copy") (param i32 i32 i32)
+    (table.copy $t $t (local.get 0) (local.get 1) (local.get 2)))
+  (func (export "out") (param i32 i32 i32)
+    (table.copy $u $t (local.get 0) (local.get 1) (local.get 2)))
+  (func (export "get") (param i32) (result externref) (table.get $t (local.get 0))))
+
+(assert_return (invoke "make"))
+(assert_return (invoke "copy" (i32.const 1) (i32.const 0) (i32.const 5)))
+(assert_return (invoke "get" (i32.const 0)) (ref.extern 1000000))
+(assert_return (invoke "get" (i32.const 1)) (ref.extern 1000000))
+(assert_return (invoke "get" (i32.const 5)) (ref.extern 1000004))
+(assert_return (invoke "make"))
+(assert_return (invoke "copy" (i32.const 0) (i32.const 2) (i32.const 4)))
+(assert_return (invoke "get" (i32.const 0)) (ref.extern 1000008))
+(assert_return (invoke "get" (i32.const 3)) (ref.extern 1000011))
+(assert_return (invoke "get" (i32.const 4)) (ref.extern 1000010))
+(assert_return (invoke "copy" (i32.const 3) (i32.const 3) (i32.const 3)))
+(assert_return (invoke "out" (i32.const 0) (i32.const 3) (i32.const 3)))
+(assert_return (invoke "out" (i32.const 1) (i32.const 0) (i32.const 2)))
+(assert_trap (invoke "copy" (i32.const 4) (i32.const 0) (i32.const 3)) "out of bounds table access")
+(assert_trap (invoke "out" (i32.const 0) (i32.const 4) (i32.const 3)) "out of bounds table access")

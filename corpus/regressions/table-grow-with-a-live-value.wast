@@ -1,0 +1,30 @@
+;; Guards: growing with an object counts it once for every new slot; growing that fails, or by
+;; nothing, does not count it at all; and references stay what they are when the table moves.
+;;! host-imports = true
+(module
+  (import "parallax" "make" (func $make (result externref)))
+  (import "parallax" "take" (func $take (param externref)))
+  (import "parallax" "gc" (func $gc))
+  (table $t 1 5 externref)
+  (func (export "grow") (param i32) (result i32)
+    (table.grow $t (call $make) (local.get 0)))
+  (func (export "grow-with") (param externref i32) (result i32)
+    (table.grow $t (local.get 0) (local.get 1)))
+  (func (export "grow-between") (result externref i32) (local externref)
+    (local.set 0 (table.get $t (i32.const 1)))
+    (table.set $t (i32.const 1) (ref.null extern))
+    (local.get 0)
+    (table.grow $t (local.get 0) (i32.const 1)))
+  (func (export "get") (param i32) (result externref) (table.get $t (local.get 0))))
+
+(assert_return (invoke "grow" (i32.const 5)) (i32.const -1))
+(assert_return (invoke "grow" (i32.const -1)) (i32.const -1))
+(assert_return (invoke "grow" (i32.const 0)) (i32.const 1))
+(assert_return (invoke "grow" (i32.const 2)) (i32.const 1))
+(assert_return (invoke "get" (i32.const 1)) (ref.extern 1000003))
+(assert_return (invoke "get" (i32.const 2)) (ref.extern 1000003))
+(assert_return (invoke "grow-between") (ref.extern 1000003) (i32.const 3))
+(assert_return (invoke "get" (i32.const 1)) (ref.null extern))
+(assert_return (invoke "get" (i32.const 3)) (ref.extern 1000003))
+(assert_return (invoke "grow-with" (ref.extern 1) (i32.const 1)) (i32.const 4))
+(assert_return (invoke "grow-with" (ref.extern 1) (i32.const 1)) (i32.const -1))

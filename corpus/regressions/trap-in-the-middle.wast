@@ -1,0 +1,35 @@
+;; Guards: a trap between two halves of a sequence: what was done stays done and counted, what was
+;; only on the stack is given up, and the trapping instruction itself counts nothing.
+;;! activations-capacity = 4
+;;! host-imports = true
+(module
+  (import "parallax" "make" (func $make (result externref)))
+  (import "parallax" "take" (func $take (param externref)))
+  (import "parallax" "gc" (func $gc))
+  (table $t 2 externref)
+  (global $g (mut externref) (ref.null extern))
+  (func (export "set-then-trap")
+    (table.set $t (i32.const 0) (call $make))
+    (call $make)
+    (global.set $g (table.get $t (i32.const 0)))
+    (table.set $t (i32.const 2) (call $make))
+    (call $take))
+  (func (export "get-then-trap") (result externref)
+    (drop (table.get $t (i32.const 0)))
+    (table.get $t (i32.const -1)))
+  (func (export "fill-then-trap")
+    (table.fill $t (i32.const 1) (call $make) (i32.const 2)))
+  (func (export "grow-then-trap")
+    (drop (table.grow $t (call $make) (i32.const 1)))
+    (unreachable))
+  (func (export "get") (param i32) (result externref) (table.get $t (local.get 0))))
+
+(assert_trap (invoke "set-then-trap") "out of bounds table access")
+(assert_return (invoke "get" (i32.const 0)) (ref.extern 1000000))
+(assert_trap (invoke "get-then-trap") "out of bounds table access")
+(assert_trap (invoke "fill-then-trap") "out of bounds table access")
+(assert_return (invoke "get" (i32.const 1)) (ref.null extern))
+(assert_trap (invoke "set-then-trap") "out of bounds table access")
+(assert_return (invoke "get" (i32.const 0)) (ref.extern 1000004))
+(assert_trap (invoke "grow-then-trap") "unreachable")
+(assert_return (invoke "get" (i32.const 2)) (ref.extern 1000007))

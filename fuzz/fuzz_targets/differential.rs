@@ -1,0 +1,13 @@
+//! Cases of all generators, on the reference and every engine under test.
+#![no_main]
+
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+use parallax::generate::mutator::mutate;
+
+fuzz_target!(init: parallax::fuzz::init(), |data: &[u8]| {
+    parallax::fuzz::one_input(data);
+});
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    mutate(data, size, max_size, seed, fuzzer_mutate)
+});

@@ -1,0 +1,361 @@
+//! Running every oracle over two observations, step by step.
+
+use crate::after::After;
+use crate::finding::{Difference, Finding, OracleName, Verdict};
+use crate::observation::{Observation, Outcome, StepObservation};
+use crate::rules::refcounts::Ledger;
+use crate::rules::traps::Ending;
+use crate::rules::{globals, host_calls, memories, results, tables, traps};
+use crate::tally::Tallies;
+
+/// The outcome of a comparison, with what was looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Comparison {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// How many steps each oracle looked at, and at how many it found a difference.
+    pub tallies: Tallies,
+}
+
+/// Compares a subject's observation with the reference's.
+///
+/// Walks the steps in order, asks every oracle at each, and stops at the first step at which any
+/// has a finding; the verdict then holds the findings of that step, at most one an oracle. Ends
+/// without a verdict at the first step whose outcome is inconclusive on either side (see
+/// [`traps`]). What happens when the store is dropped is compared like one more step.
+///
+/// Comparing two observations that are equal allocates nothing, but for what [`Ledger`] keeps if
+/// the subject counts references.
+pub fn compare(reference: &Observation, subject: &Observation) -> Comparison {
+    let mut comparing = Comparing {
+        engine: &subject.engine,
+        step: 0,
+        findings: Vec::new(),
+        tallies: Tallies::default(),
+    };
+    let verdict = comparing.run(reference, subject);
+    Comparison {
+        verdict,
+        tallies: comparing.tallies,
+    }
+}
+
+/// A comparison under way.
+struct Comparing<'a> {
+    engine: &'a str,
+    step: usize,
+    findings: Vec<Finding>,
+    tallies: Tallies,
+}
+
+impl Comparing<'_> {
+    fn run(&mut self, reference: &Observation, subject: &Observation) -> Verdict {
+        let mut after = After::new(reference, subject);
+        let mut ledger = subject.counts_references.then(|| Ledger::new(reference));
+        for (a, b) in reference.steps.iter().zip(&subject.steps) {
+            match traps::ending(&a.outcome, &b.outcome) {
+                Ending::Comparable => {
+                    after.step(self.step);
+                    self.compare_step(a, b, &mut after, ledger.as_mut());
+                }
+                Ending::Broken => {
+                    let oracle = oracle_of_broken(&a.outcome, &b.outcome);
+                    self.note(oracle, traps::check(&a.outcome, &b.outcome));
+                }
+                Ending::Inconclusive(reason) => return Verdict::Inconclusive(reason),
+            }
+            if !self.findings.is_empty() {
+                return self.diverged();
+            }
+            self.step += 1;
+        }
+        if let Some(difference) = traps::check_steps(reference, subject) {
+            self.note(OracleName::Traps, Some(difference));
+            return self.diverged();
+        }
+        self.note(
+            OracleName::HostCalls,
+            host_calls::check(&reference.teardown, &subject.teardown),
+        );
+        let teardowns = [&reference.broken_teardown, &subject.broken_teardown];
+        for outcome in teardowns.into_iter().flatten() {
+            let well = Outcome::Returned(Vec::new());
+            let oracle = oracle_of_broken(&well, outcome);
+            self.note(oracle, traps::check(&well, outcome));
+        }
+        if let Some(ledger) = &mut ledger {
+            self.note(OracleName::Refcounts, ledger.teardown(&subject.teardown));
+        }
+        if self.findings.is_empty() {
+            Verdict::Agreed
+        } else {
+            self.diverged()
+        }
+    }
+
+    fn compare_step(
+        &mut self,
+        reference: &StepObservation,
+        subject: &StepObservation,
+        after: &mut After<'_>,
+        ledger: Option<&mut Ledger>,
+    ) {
+        let outcomes = (&reference.outcome, &subject.outcome);
+        if matches!(outcomes, (Outcome::Returned(_), Outcome::Returned(_))) {
+            self.note(OracleName::Results, results::check(outcomes.0, outcomes.1));
+        }
+        self.note(OracleName::Traps, traps::check(outcomes.0, outcomes.1));
+        self.note(
+            OracleName::HostCalls,
+            host_calls::check(&reference.events, &subject.events),
+        );
+        let changes = (&reference.changes, &subject.changes);
+        self.note(
+            OracleName::Memories,
+            memories::check(changes.0, changes.1, after),
+        );
+        self.note(
+            OracleName::Globals,
+            globals::check(changes.0, changes.1, after),
+        );
+        self.note(
+            OracleName::Tables,
+            tables::check(changes.0, changes.1, after),
+        );
+        if let Some(ledger) = ledger {
+            self.note(OracleName::Refcounts, ledger.step(reference, subject));
+        }
+    }
+
+    /// Counts that an oracle looked at the step, and keeps what it found.
+    fn note(&mut self, oracle: OracleName, difference: Option<Difference>) {
+        let tally = &mut self.tallies[oracle];
+        tally.checked += 1;
+        if let Some(difference) = difference {
+            tally.failed += 1;
+            self.findings
+                .push(difference.found_by(oracle, self.step, self.engine));
+        }
+    }
+
+    fn diverged(&mut self) -> Verdict {
+        Verdict::Diverged(std::mem::take(&mut self.findings))
+    }
+}
+
+/// Which oracle tells that an engine broke.
+fn oracle_of_broken(reference: &Outcome, subject: &Outcome) -> OracleName {
+    let miscounted = |outcome: &Outcome| matches!(outcome, Outcome::Miscounted(_));
+    if miscounted(reference) || miscounted(subject) {
+        OracleName::Refcounts
+    } else {
+        OracleName::Traps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::{Place, Seen};
+    use crate::observation::{Changes, Reason, TrapKind};
+    use crate::rules::traps::check_steps;
+    use crate::testing::{
+        counts, dropped, ended, entity, globals, host_call, memory, object, observe, step, table,
+    };
+    use crate::value::{ObjectId, Value};
+
+    fn returned(value: i32) -> StepObservation {
+        ended(Outcome::Returned(vec![Value::I32(value)]))
+    }
+
+    fn diverged(comparison: &Comparison) -> &[Finding] {
+        match &comparison.verdict {
+            Verdict::Diverged(findings) => findings,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn equal_observations_agree_and_every_step_is_counted() {
+        let mut subject = observe([
+            returned(1),
+            ended(Outcome::Trapped(TrapKind::Unreachable)),
+            ended(Outcome::Unlinkable),
+        ]);
+        let reference = subject.clone();
+        let without = compare(&reference, &subject);
+        assert_eq!(without.verdict, Verdict::Agreed);
+        assert_eq!(without.tallies[OracleName::Refcounts].checked, 0);
+        subject.counts_references = true;
+        let with = compare(&reference, &subject);
+        assert_eq!(with.verdict, Verdict::Agreed);
+        for (oracle, tally) in with.tallies.iter() {
+            let checked = match oracle {
+                OracleName::Results => 1,
+                // What happens when the store is dropped is one more.
+                OracleName::HostCalls | OracleName::Refcounts => 4,
+                _ => 3,
+            };
+            assert_eq!((tally.checked, tally.failed), (checked, 0), "{oracle}");
+        }
+    }
+
+    #[test]
+    fn all_oracles_speak_at_the_first_step_that_differs() {
+        let one = |value: u8| {
+            let mut changes = memory(0, 1, &[(0, &[value])]);
+            changes.globals = globals(&[(0, Value::I32(value.into()))]).globals;
+            changes.tables = table(0, 1, &[(0, object(value.into()))]).tables;
+            changes.counts = counts(&[(7, value.into())]);
+            let call = host_call(0, &[Value::I32(value.into())], &[]);
+            let mut step = step(vec![call], changes);
+            step.outcome = Outcome::Returned(vec![Value::I32(value.into())]);
+            step
+        };
+        let reference = observe([returned(0), one(1), one(1)]);
+        let mut subject = observe([returned(0), one(2), one(3)]);
+        subject.counts_references = true;
+        let comparison = compare(&reference, &subject);
+        let findings = diverged(&comparison);
+        let oracles: Vec<_> = findings.iter().map(|finding| finding.oracle).collect();
+        let spoke: Vec<_> = OracleName::ALL
+            .into_iter()
+            .filter(|oracle| *oracle != OracleName::Traps)
+            .collect();
+        assert_eq!(oracles, spoke);
+        for finding in findings {
+            assert_eq!((finding.step, &finding.engine[..]), (1, "subject"));
+            assert_eq!(comparison.tallies[finding.oracle].failed, 1);
+        }
+        assert_eq!(comparison.tallies[OracleName::Tables].checked, 2);
+        assert_eq!(comparison.tallies[OracleName::Traps].failed, 0);
+    }
+
+    #[test]
+    fn results_are_not_compared_with_a_trap() {
+        let reference = observe([returned(1)]);
+        let subject = observe([ended(Outcome::Trapped(TrapKind::Unreachable))]);
+        let comparison = compare(&reference, &subject);
+        let findings = diverged(&comparison);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].oracle, OracleName::Traps);
+        assert_eq!(comparison.tallies[OracleName::Results].checked, 0);
+    }
+
+    #[test]
+    fn an_inconclusive_step_ends_the_case_after_what_agreed() {
+        let fuel = ended(Outcome::Inconclusive(Reason::OutOfFuel));
+        let exhausted = ended(Outcome::Trapped(TrapKind::StackExhausted));
+        let full = observe([returned(1), returned(2), returned(3)]);
+        for (end, reason) in [
+            (fuel, Reason::OutOfFuel),
+            (exhausted, Reason::StackExhausted),
+        ] {
+            let short = observe([returned(1), end.clone()]);
+            for (reference, subject) in [(&full, &short), (&short, &full), (&short, &short)] {
+                let comparison = compare(reference, subject);
+                assert_eq!(comparison.verdict, Verdict::Inconclusive(reason));
+                assert_eq!(comparison.tallies[OracleName::Traps].checked, 1);
+            }
+            // A difference before it counts.
+            let wrong = observe([returned(7), end]);
+            assert_eq!(diverged(&compare(&full, &wrong))[0].step, 0);
+        }
+    }
+
+    #[test]
+    fn of_a_broken_engine_only_that_is_told() {
+        let reference = observe([step(vec![host_call(0, &[], &[])], memory(0, 1, &[]))]);
+        for (oracle, outcome) in [
+            (OracleName::Traps, Outcome::Escaped("a write".to_string())),
+            (OracleName::Traps, Outcome::Failed("a panic".to_string())),
+            (
+                OracleName::Refcounts,
+                Outcome::Miscounted("a drop".to_string()),
+            ),
+        ] {
+            let subject = observe([ended(outcome.clone())]);
+            let comparison = compare(&reference, &subject);
+            let [finding] = diverged(&comparison) else {
+                panic!("{comparison:?}");
+            };
+            assert_eq!(finding.oracle, oracle);
+            assert_eq!(finding.place, Place::Outcome);
+            assert_eq!(finding.subject, Seen::Outcome(outcome.clone()));
+            assert_eq!(comparison.tallies[OracleName::Memories].checked, 0);
+
+            // The same where it is dropping the store that breaks it.
+            let mut subject = reference.clone();
+            subject.broken_teardown = Some(outcome.clone());
+            let comparison = compare(&reference, &subject);
+            let [finding] = diverged(&comparison) else {
+                panic!("{comparison:?}");
+            };
+            assert_eq!((finding.oracle, finding.step), (oracle, 1));
+            assert_eq!(finding.subject, Seen::Outcome(outcome));
+        }
+    }
+
+    #[test]
+    fn a_step_that_only_one_side_ran_is_told() {
+        let (short, long) = (observe([returned(1)]), observe([returned(1), returned(2)]));
+        let comparison = compare(&long, &short);
+        let expected = check_steps(&long, &short)
+            .map(|difference| difference.found_by(OracleName::Traps, 1, "subject"));
+        assert_eq!(diverged(&comparison), expected.as_slice());
+    }
+
+    #[test]
+    fn what_the_store_drops_is_one_step_more() {
+        let holds = |counts: &[(u32, u64)]| {
+            let changes = Changes {
+                counts: crate::testing::counts(counts),
+                ..globals(&[(0, object(1))])
+            };
+            step(Vec::new(), changes)
+        };
+        let reference = observe([holds(&[])]);
+        let mut subject = observe([holds(&[(1, 1)])]);
+        subject.counts_references = true;
+        let comparison = compare(&reference, &subject);
+        let [finding] = diverged(&comparison) else {
+            panic!("{comparison:?}");
+        };
+        assert_eq!(finding.oracle, OracleName::Refcounts);
+        assert_eq!((finding.step, finding.place), (1, Place::Drop(ObjectId(1))));
+
+        subject.teardown = vec![dropped(1)];
+        assert_eq!(compare(&reference, &subject).verdict, Verdict::Agreed);
+
+        subject.teardown.push(host_call(0, &[], &[]));
+        let comparison = compare(&reference, &subject);
+        let [finding] = diverged(&comparison) else {
+            panic!("{comparison:?}");
+        };
+        assert_eq!(finding.oracle, OracleName::HostCalls);
+        assert_eq!((finding.step, finding.place), (1, Place::HostCall(0)));
+    }
+
+    #[test]
+    fn what_one_side_lists_is_resolved_over_many_steps() {
+        let change = |step: i32| globals(&[(step as u32 % 3, Value::I32(step))]);
+        let history = || (0..9).map(|n| step(Vec::new(), change(n)));
+        let reference = observe(history().chain([step(Vec::new(), Changes::default())]));
+        // The subject lists what did not change; only the last of it is wrong.
+        let again = |value| {
+            step(
+                Vec::new(),
+                globals(&[(0, Value::I32(6)), (1, Value::I32(value))]),
+            )
+        };
+        let subject = |value| observe(history().chain([again(value)]));
+        assert_eq!(compare(&reference, &subject(7)).verdict, Verdict::Agreed);
+        let comparison = compare(&reference, &subject(8));
+        let [finding] = diverged(&comparison) else {
+            panic!("{comparison:?}");
+        };
+        assert_eq!((finding.step, finding.place), (9, Place::Global(entity(1))));
+        assert_eq!(finding.reference, Seen::Value(Value::I32(7)));
+        assert_eq!(finding.subject, Seen::Value(Value::I32(8)));
+    }
+}

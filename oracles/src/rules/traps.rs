@@ -1,0 +1,187 @@
+//! Oracle `traps`: how a step ended.
+//!
+//! For a step that ended with `r` in the reference and `s` in the subject:
+//!
+//! > neither escaped, nor miscounted references, nor failed, and
+//! > both returned, or both trapped of the same kind, or both were unlinkable, or both skipped
+//!
+//! with two exceptions that end the comparison without a verdict: either outcome is inconclusive,
+//! or either is a trap because the stack was exhausted. How deep the stack is no specification
+//! says, and what a program had done when it ran out depends on it.
+//!
+//! Both sides must also have run the same number of steps, unless an outcome that ends a case
+//! came first.
+
+use crate::finding::{Difference, Place, Seen};
+use crate::observation::{Observation, Outcome, Reason, TrapKind};
+
+/// What two outcomes of a step mean for the comparison.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// All of the step can be compared.
+    Comparable,
+    /// One engine broke: that alone is to be told, there is no state to compare.
+    Broken,
+    /// Nothing can be said of this step and those that follow.
+    Inconclusive(Reason),
+}
+
+/// What two outcomes of a step mean for the comparison. A broken engine weighs more than an
+/// inconclusive outcome on the other side, and the reference's reason more than the subject's.
+pub fn ending(reference: &Outcome, subject: &Outcome) -> Ending {
+    let sides = [reference, subject];
+    if sides.into_iter().any(broke) {
+        return Ending::Broken;
+    }
+    let inconclusive = sides.into_iter().find_map(|outcome| match outcome {
+        Outcome::Inconclusive(reason) => Some(*reason),
+        _ => None,
+    });
+    let exhausted = Outcome::Trapped(TrapKind::StackExhausted);
+    match inconclusive {
+        Some(reason) => Ending::Inconclusive(reason),
+        None if sides.contains(&&exhausted) => Ending::Inconclusive(Reason::StackExhausted),
+        None => Ending::Comparable,
+    }
+}
+
+/// Whether and how the outcomes differ.
+pub fn check(reference: &Outcome, subject: &Outcome) -> Option<Difference> {
+    let agree = match (reference, subject) {
+        (Outcome::Returned(_), Outcome::Returned(_)) => true,
+        (reference, subject) => reference == subject && !broke(reference),
+    };
+    (!agree).then(|| {
+        Difference::new(
+            Place::Outcome,
+            Seen::Outcome(reference.clone()),
+            Seen::Outcome(subject.clone()),
+        )
+    })
+}
+
+/// Whether the numbers of steps differ. To be asked where no outcome ended the comparison.
+pub fn check_steps(reference: &Observation, subject: &Observation) -> Option<Difference> {
+    let (reference, subject) = (reference.steps.len(), subject.steps.len());
+    (reference != subject).then(|| {
+        Difference::new(
+            Place::Steps,
+            Seen::Number(reference as u64),
+            Seen::Number(subject as u64),
+        )
+    })
+}
+
+fn broke(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Escaped(_) | Outcome::Miscounted(_) | Outcome::Failed(_)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ended, observe};
+    use crate::value::Value;
+
+    /// One outcome of each sort that lets a case go on.
+    fn comparable() -> Vec<Outcome> {
+        vec![
+            Outcome::Returned(vec![Value::I32(1)]),
+            Outcome::Trapped(TrapKind::Unreachable),
+            Outcome::Trapped(TrapKind::Interrupted),
+            Outcome::Unlinkable,
+            Outcome::Skipped,
+        ]
+    }
+
+    #[test]
+    fn only_like_outcomes_agree() {
+        for (i, reference) in comparable().iter().enumerate() {
+            for (j, subject) in comparable().iter().enumerate() {
+                assert_eq!(ending(reference, subject), Ending::Comparable);
+                let expected = (i != j).then(|| {
+                    Difference::new(
+                        Place::Outcome,
+                        Seen::Outcome(reference.clone()),
+                        Seen::Outcome(subject.clone()),
+                    )
+                });
+                assert_eq!(check(reference, subject), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_returned_is_not_asked() {
+        let (one, none) = (comparable().swap_remove(0), Outcome::Returned(Vec::new()));
+        assert_eq!(check(&one, &none), None);
+    }
+
+    #[test]
+    fn a_broken_engine_always_differs() {
+        let broken = [
+            Outcome::Escaped("a write".to_string()),
+            Outcome::Miscounted("a drop".to_string()),
+            Outcome::Failed("a panic".to_string()),
+        ];
+        let mut others = comparable();
+        others.extend(broken.clone());
+        others.push(Outcome::Inconclusive(Reason::OutOfFuel));
+        others.push(Outcome::Trapped(TrapKind::StackExhausted));
+        for broken in &broken {
+            for other in &others {
+                for (reference, subject) in [(broken, other), (other, broken)] {
+                    assert_eq!(ending(reference, subject), Ending::Broken);
+                    assert_eq!(
+                        check(reference, subject),
+                        Some(Difference::new(
+                            Place::Outcome,
+                            Seen::Outcome(reference.clone()),
+                            Seen::Outcome(subject.clone()),
+                        ))
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_inconclusive_outcome_on_either_side_ends_the_case() {
+        let fuel = Outcome::Inconclusive(Reason::OutOfFuel);
+        let timeout = Outcome::Inconclusive(Reason::Timeout);
+        let exhausted = Outcome::Trapped(TrapKind::StackExhausted);
+        for other in &comparable() {
+            for (outcome, reason) in [
+                (&fuel, Reason::OutOfFuel),
+                (&timeout, Reason::Timeout),
+                (&exhausted, Reason::StackExhausted),
+            ] {
+                assert_eq!(ending(outcome, other), Ending::Inconclusive(reason));
+                assert_eq!(ending(other, outcome), Ending::Inconclusive(reason));
+            }
+        }
+        let both = |a, b| ending(a, b);
+        let reason = Ending::Inconclusive;
+        assert_eq!(both(&fuel, &timeout), reason(Reason::OutOfFuel));
+        assert_eq!(both(&timeout, &fuel), reason(Reason::Timeout));
+        assert_eq!(both(&exhausted, &fuel), reason(Reason::OutOfFuel));
+        assert_eq!(both(&exhausted, &exhausted), reason(Reason::StackExhausted));
+    }
+
+    #[test]
+    fn numbers_of_steps_are_compared() {
+        let two = observe([ended(Outcome::Skipped), ended(Outcome::Skipped)]);
+        let one = observe([ended(Outcome::Skipped)]);
+        assert_eq!(check_steps(&two, &two), None);
+        assert_eq!(
+            check_steps(&two, &one),
+            Some(Difference::new(
+                Place::Steps,
+                Seen::Number(2),
+                Seen::Number(1)
+            ))
+        );
+    }
+}

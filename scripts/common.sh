@@ -1,0 +1,44 @@
+# What the scripts have in common; sourced by them. Leaves the shell in the root of the repository.
+# shellcheck shell=bash
+
+set -euo pipefail
+# shellcheck disable=SC2034 # for scripts that take paths
+invoked_from=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Toolchains are the business of whoever owns the machine: none is downloaded from here, not even
+# by rustup on its own account.
+export RUSTUP_AUTO_INSTALL=0
+
+# Says what is being done, on standard error, so that standard output belongs to the programs run.
+say() {
+    echo "$(basename "$0"): $*" >&2
+}
+
+# Says why nothing can be done, and ends.
+die() {
+    say "error: $*"
+    exit 1
+}
+
+# Sets nightly_cargo to the command that is cargo of a nightly toolchain; to nothing if there is
+# none. A toolchain called `nightly` comes first, then the latest dated one, then the default.
+# shellcheck disable=SC2034 # for the scripts
+find_nightly() {
+    local toolchain
+    nightly_cargo=()
+    if cargo +nightly --version >/dev/null 2>&1; then
+        nightly_cargo=(cargo +nightly)
+        return
+    fi
+    if command -v rustup >/dev/null; then
+        toolchain=$(rustup toolchain list 2>/dev/null | grep -o '^nightly[^ ]*' | sort | tail -n 1 || true)
+        if [[ -n $toolchain ]]; then
+            nightly_cargo=(cargo "+$toolchain")
+            return
+        fi
+    fi
+    if cargo --version 2>/dev/null | grep -q nightly; then
+        nightly_cargo=(cargo)
+    fi
+}

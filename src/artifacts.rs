@@ -1,0 +1,129 @@
+//! The artifacts folder: where inputs with findings are kept.
+//!
+//! A file there is whole or it is not there: it is written under another name, synced, and then
+//! renamed. What a run has found is worth more than the run, so saving comes before telling.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A folder that inputs with findings are written to.
+#[derive(Clone, Debug)]
+pub struct Artifacts {
+    folder: PathBuf,
+}
+
+/// Why something could not be saved. One line.
+#[derive(Debug, thiserror::Error)]
+#[error("artifacts folder {folder}: cannot {what}: {error}")]
+pub struct ArtifactError {
+    folder: String,
+    what: String,
+    error: io::Error,
+}
+
+impl Artifacts {
+    /// Opens a folder, making it if there is none, and tries whether files can be made in it.
+    ///
+    /// # Errors
+    /// [`ArtifactError`] if not.
+    pub fn open(folder: impl Into<PathBuf>) -> Result<Artifacts, ArtifactError> {
+        let artifacts = Artifacts {
+            folder: folder.into(),
+        };
+        fs::create_dir_all(&artifacts.folder)
+            .map_err(|error| artifacts.error("make it".to_string(), error))?;
+        let probe = artifacts.temporary("probe");
+        File::create_new(&probe)
+            .and_then(|_| fs::remove_file(&probe))
+            .map_err(|error| artifacts.error("write to it".to_string(), error))?;
+        Ok(artifacts)
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Saves a file and returns its path. It is on the disk when this returns; a file of the same
+    /// name is replaced.
+    ///
+    /// # Errors
+    /// [`ArtifactError`]; the folder is then as it was before.
+    pub fn save(&self, name: &str, contents: &[u8]) -> Result<PathBuf, ArtifactError> {
+        let temporary = self.temporary(name);
+        let path = self.folder.join(name);
+        let saved = write_synced(&temporary, contents)
+            .and_then(|()| fs::rename(&temporary, &path))
+            // The name is on the disk once the folder is.
+            .and_then(|()| File::open(&self.folder)?.sync_all());
+        match saved {
+            Ok(()) => Ok(path),
+            Err(error) => {
+                // Whether it goes or not, the first error is the one to tell.
+                let _ = fs::remove_file(&temporary);
+                Err(self.error(format!("save {name}"), error))
+            }
+        }
+    }
+
+    /// A name that no other writer uses, of this process or another.
+    fn temporary(&self, name: &str) -> PathBuf {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let process = std::process::id();
+        self.folder.join(format!(".{name}.{process}.{number}.tmp"))
+    }
+
+    fn error(&self, what: String, error: io::Error) -> ArtifactError {
+        ArtifactError {
+            folder: self.folder.display().to_string(),
+            what,
+            error,
+        }
+    }
+}
+
+fn write_synced(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(contents)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").file_name().display().to_string())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_is_saved_is_all_there_is() {
+        let folder =
+            std::env::temp_dir().join(format!("parallax-artifacts-{}", std::process::id()));
+        let artifacts = Artifacts::open(folder.join("a/b")).expect("it can be made");
+        assert!(names(artifacts.folder()).is_empty());
+        let path = artifacts.save("x.bin", b"one").expect("it can be written");
+        artifacts.save("x.bin", b"two").expect("it can be replaced");
+        assert_eq!(fs::read(path).expect("it is there"), b"two");
+        assert_eq!(names(artifacts.folder()), ["x.bin"]);
+
+        // A folder where the file should be: nothing is left behind.
+        fs::create_dir(artifacts.folder().join("y.bin")).expect("a folder");
+        let error = artifacts.save("y.bin", b"three").expect_err("not a file");
+        assert!(error.to_string().contains("cannot save y.bin"), "{error}");
+        assert_eq!(names(artifacts.folder()), ["x.bin", "y.bin"]);
+
+        // A file where the folder should be.
+        let error = Artifacts::open(folder.join("a/b/x.bin")).expect_err("not a folder");
+        assert!(error.to_string().contains("cannot make it"), "{error}");
+        fs::remove_dir_all(folder).expect("it goes");
+    }
+}

@@ -1,0 +1,349 @@
+//! What the host gives to a module that imports, the same in every engine.
+//!
+//! A host function's results follow from its name, the number of the call and its arguments, so
+//! that two engines that behave alike see the same host. A few functions have a fixed meaning:
+//! imported from module `parallax`, they let a program reach the runtime (see [`HostFunction`]).
+
+use parallax_oracles::{FuncIdentity, ObjectId, TrapKind, Value};
+
+use super::Case;
+use super::module::{FuncType, GlobalType, MemoryType, TableType, ValType};
+use super::values::{Numbers, interesting};
+
+/// The number of the first host object that a host-made global holds. Smaller numbers are for
+/// `(ref.extern n)` in scripts and for arguments.
+pub const FIRST_GLOBAL_OBJECT: u32 = 900_000;
+/// The number of the first host object that the host makes during a run.
+pub const FIRST_NEW_OBJECT: u32 = 1_000_000;
+
+/// Something the host provides.
+#[derive(Clone, Debug)]
+pub struct HostItem {
+    /// The module name it is imported under.
+    pub module: String,
+    /// The field name it is imported under.
+    pub name: String,
+    /// What it is.
+    pub kind: HostItemKind,
+}
+
+/// What a host item is.
+#[derive(Clone, Debug)]
+pub enum HostItemKind {
+    /// A function.
+    Func {
+        /// Its type.
+        ty: FuncType,
+        /// What it does.
+        function: HostFunction,
+    },
+    /// A table, with elements that are set from the start (host functions, by host item).
+    Table {
+        /// Its type.
+        ty: TableType,
+        /// Host items that are functions, put at these indices.
+        elements: Vec<(u32, u32)>,
+    },
+    /// A memory; byte `i` holds `pattern(i)` in its first page if `patterned`, else all zero.
+    Memory {
+        /// Its type.
+        ty: MemoryType,
+        /// Whether its first page starts out with [`memory_pattern`].
+        patterned: bool,
+    },
+    /// A global.
+    Global {
+        /// Its type.
+        ty: GlobalType,
+        /// Its value at the start.
+        value: Value,
+    },
+}
+
+/// What a host function does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HostFunction {
+    /// Returns values that follow from the item, the number of its call and the arguments.
+    Arbitrary,
+    /// `parallax.tick`: at its `n`-th call of the case asks for an interrupt, so that wasm must
+    /// trap at the next loop header or function entry.
+    Tick {
+        /// The call that interrupts, counted from 1.
+        interrupt_at: u64,
+    },
+    /// `parallax.make`: returns a new host object.
+    Make,
+    /// `parallax.take`: the host keeps a handle to its argument for the rest of the case.
+    Take,
+    /// `parallax.gc`: asks for a collection.
+    Collect,
+}
+
+/// The byte at `address` of a patterned host memory.
+pub fn memory_pattern(address: u64) -> u8 {
+    (address ^ (address >> 8).wrapping_mul(31)) as u8
+}
+
+/// What an engine has to do on behalf of a host function.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct HostAnswer {
+    /// The results, of the function's result types. An [`Value::Extern`] number that is new is an
+    /// object to make.
+    pub results: Vec<Value>,
+    /// Trap with this instead of returning.
+    pub trap: Option<TrapKind>,
+    /// Arm the interrupt: in an engine that polls, wasm must trap `Interrupted` at the next loop
+    /// header or function entry; one that cannot traps at once.
+    pub interrupt: bool,
+    /// Collect before returning.
+    pub collect: bool,
+    /// Keep a handle to these objects for the rest of the case.
+    pub keep: Vec<ObjectId>,
+}
+
+/// The host's own state during one run of a case.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// How often each host item was called.
+    calls: Vec<u64>,
+    seed: u64,
+    next_object: u32,
+}
+
+impl Host {
+    /// The host at the start of a run.
+    pub fn new(case: &Case) -> Host {
+        Host {
+            calls: vec![0; case.host_items.len()],
+            seed: case.settings.host_seed,
+            next_object: FIRST_NEW_OBJECT,
+        }
+    }
+
+    /// What a call of host item `item` with `args` does. Called exactly once a call, in order.
+    /// `case` is the one that the host was made for.
+    pub fn call(&mut self, case: &Case, item: u32, args: &[Value]) -> HostAnswer {
+        let mut answer = HostAnswer::default();
+        let Some((item, calls)) = case
+            .host_items
+            .get(item as usize)
+            .zip(self.calls.get_mut(item as usize))
+        else {
+            return answer;
+        };
+        let HostItemKind::Func { ty, function } = &item.kind else {
+            return answer;
+        };
+        *calls += 1;
+        let call = *calls;
+        match *function {
+            HostFunction::Arbitrary => {
+                if !ty.results.is_empty() {
+                    let mut numbers = Numbers::new(self.seed);
+                    numbers.mix_text(&item.module);
+                    numbers.mix_text(&item.name);
+                    numbers.mix(call);
+                    for arg in args {
+                        mix_value(&mut numbers, arg);
+                    }
+                    answer.results.reserve(ty.results.len());
+                    for ty in &ty.results {
+                        answer
+                            .results
+                            .push(self.result(case, *ty, args, &mut numbers));
+                    }
+                }
+            }
+            HostFunction::Tick { interrupt_at } => answer.interrupt = call == interrupt_at,
+            HostFunction::Make => answer.results.push(self.new_object()),
+            HostFunction::Take => answer.keep.extend(args.iter().filter_map(object)),
+            HostFunction::Collect => answer.collect = true,
+        }
+        answer
+    }
+
+    fn result(&mut self, case: &Case, ty: ValType, args: &[Value], numbers: &mut Numbers) -> Value {
+        match ty {
+            ValType::FuncRef => {
+                let is_function = |item: &&HostItem| matches!(item.kind, HostItemKind::Func { .. });
+                // The function being called is one, so there is a choice of two at least.
+                let functions = case.host_items.iter().filter(is_function).count() as u64;
+                let Some(choice) = numbers.below(functions + 1).checked_sub(1) else {
+                    return Value::Func(None);
+                };
+                let chosen = case
+                    .host_items
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, item)| is_function(item))
+                    .nth(choice as usize);
+                Value::Func(chosen.map(|(item, _)| FuncIdentity::Host(item as u32)))
+            }
+            ValType::ExternRef => {
+                let objects = args.iter().filter_map(object).count() as u64;
+                match numbers.below(objects + 2) {
+                    0 => Value::Extern(None),
+                    1 => self.new_object(),
+                    choice => {
+                        Value::Extern(args.iter().filter_map(object).nth(choice as usize - 2))
+                    }
+                }
+            }
+            _ => interesting(ty, numbers),
+        }
+    }
+
+    fn new_object(&mut self) -> Value {
+        let number = self.next_object;
+        self.next_object += 1;
+        Value::Extern(Some(ObjectId(number)))
+    }
+}
+
+/// The object that a value refers to.
+fn object(value: &Value) -> Option<ObjectId> {
+    match value {
+        Value::Extern(object) => *object,
+        _ => None,
+    }
+}
+
+/// Mixes in an argument, such that values that agree mix alike: a NaN counts as one whatever its
+/// bits, and so does a vector with a NaN in any lane it may be seen to have.
+fn mix_value(numbers: &mut Numbers, value: &Value) {
+    const NAN: u64 = 0x7ff8_0000_0000_0000;
+    match *value {
+        Value::I32(value) => numbers.mix(u64::from(value as u32)),
+        Value::I64(value) => numbers.mix(value as u64),
+        Value::F32(bits) if f32::from_bits(bits).is_nan() => numbers.mix(NAN),
+        Value::F32(bits) => numbers.mix(u64::from(bits)),
+        Value::F64(bits) if f64::from_bits(bits).is_nan() => numbers.mix(NAN),
+        Value::F64(bits) => numbers.mix(bits),
+        Value::V128(bits) if holds_nan(bits) => numbers.mix(NAN),
+        Value::V128(bits) => {
+            numbers.mix(bits as u64);
+            numbers.mix((bits >> 64) as u64);
+        }
+        Value::Dangling => {}
+        Value::Func(None) | Value::Extern(None) => numbers.mix(0),
+        Value::Func(Some(FuncIdentity::Defined { instance, index })) => {
+            numbers.mix(u64::from(instance) << 32 | u64::from(index));
+        }
+        Value::Func(Some(FuncIdentity::Host(item))) => numbers.mix(u64::from(item) | 1 << 63),
+        Value::Extern(Some(ObjectId(number))) => numbers.mix(u64::from(number)),
+    }
+}
+
+/// Whether a lane of 32 or 64 bits is a NaN.
+fn holds_nan(bits: u128) -> bool {
+    (0..4).any(|lane| f32::from_bits((bits >> (32 * lane)) as u32).is_nan())
+        || (0..2).any(|lane| f64::from_bits((bits >> (64 * lane)) as u64).is_nan())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::testing::module;
+    use crate::case::{CaseBuilder, Settings};
+
+    fn case(imports: &str) -> Case {
+        let mut builder = CaseBuilder::new(Settings {
+            host_imports: true,
+            host_seed: 3,
+            interrupt_at: 2,
+            ..Settings::default()
+        });
+        let module = builder.module(module(&format!("(module {imports})")));
+        builder.instantiate(module, None, 0);
+        builder.finish()
+    }
+
+    fn results(case: &Case, calls: &[&[Value]]) -> Vec<Vec<Value>> {
+        let mut host = Host::new(case);
+        calls
+            .iter()
+            .map(|args| host.call(case, 0, args).results)
+            .collect()
+    }
+
+    #[test]
+    fn answers_follow_from_call_and_arguments() {
+        let case = case(r#"(import "a" "f" (func (param i64 f32) (result i64 i64)))"#);
+        let one = [Value::I64(1), Value::F32(0x7fc0_0000)];
+        let other_nan = [Value::I64(1), Value::F32(0xffc0_0001)];
+        let two = [Value::I64(2), Value::F32(0x7fc0_0000)];
+        let calls: Vec<&[Value]> = std::iter::repeat_n(&one[..], 40).collect();
+        let answers = results(&case, &calls);
+        assert_eq!(answers, results(&case, &calls));
+        assert!(answers.iter().any(|answer| *answer != answers[0]));
+        // Engines may differ in the payload of a NaN, and must not see another host for it.
+        let calls: Vec<&[Value]> = std::iter::repeat_n(&other_nan[..], 40).collect();
+        assert_eq!(answers, results(&case, &calls));
+        let calls: Vec<&[Value]> = std::iter::repeat_n(&two[..], 40).collect();
+        assert_ne!(answers, results(&case, &calls));
+    }
+
+    #[test]
+    fn results_are_of_the_declared_types() {
+        let case = case(
+            r#"(import "a" "f" (func (param externref)
+                (result i32 i64 f32 f64 v128 funcref externref)))"#,
+        );
+        let argument = Value::Extern(Some(ObjectId(5)));
+        let calls: Vec<&[Value]> =
+            std::iter::repeat_n(std::slice::from_ref(&argument), 100).collect();
+        let mut functions = 0;
+        let mut objects = std::collections::HashSet::new();
+        for answer in results(&case, &calls) {
+            let [
+                Value::I32(_),
+                Value::I64(_),
+                Value::F32(_),
+                Value::F64(_),
+                Value::V128(_),
+                Value::Func(function),
+                Value::Extern(object),
+            ] = *answer
+            else {
+                panic!("{answer:?}");
+            };
+            if let Some(function) = function {
+                assert_eq!(function, FuncIdentity::Host(0));
+                functions += 1;
+            }
+            objects.extend(object);
+        }
+        assert!((1..100).contains(&functions));
+        assert!(objects.contains(&ObjectId(5)));
+        assert!(objects.contains(&ObjectId(FIRST_NEW_OBJECT)));
+    }
+
+    #[test]
+    fn functions_of_parallax_do_what_they_are_for() {
+        let case = case(
+            r#"(import "parallax" "tick" (func)) (import "parallax" "make" (func (result externref)))
+               (import "parallax" "take" (func (param externref))) (import "parallax" "gc" (func))
+               (import "spectest" "print_i32" (func (param i32)))"#,
+        );
+        let mut host = Host::new(&case);
+        let interrupts: Vec<bool> = (0..4).map(|_| host.call(&case, 0, &[]).interrupt).collect();
+        assert_eq!(interrupts, [false, true, false, false]);
+        let object = |number| Value::Extern(Some(ObjectId(FIRST_NEW_OBJECT + number)));
+        assert_eq!(host.call(&case, 1, &[]).results, [object(0)]);
+        assert_eq!(host.call(&case, 1, &[]).results, [object(1)]);
+        let kept = host.call(&case, 2, &[object(1)]);
+        assert_eq!(kept.keep, [ObjectId(FIRST_NEW_OBJECT + 1)]);
+        assert!(kept.results.is_empty());
+        assert!(host.call(&case, 2, &[Value::Extern(None)]).keep.is_empty());
+        assert!(host.call(&case, 3, &[]).collect);
+        assert_eq!(host.call(&case, 4, &[Value::I32(1)]), HostAnswer::default());
+    }
+
+    #[test]
+    fn what_is_no_function_answers_nothing() {
+        let case = case(r#"(import "a" "m" (memory 1))"#);
+        let mut host = Host::new(&case);
+        assert_eq!(host.call(&case, 0, &[]), HostAnswer::default());
+        assert_eq!(host.call(&case, 1, &[]), HostAnswer::default());
+    }
+}

@@ -1,0 +1,119 @@
+//! The command line: what it takes, and how it ends.
+//!
+//! Every way to fail ends in one line on standard error and status 2; commands return errors and
+//! this file tells them.
+
+mod console;
+mod engines;
+mod fuzz;
+mod options;
+mod progress;
+mod repro;
+mod spec;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+use parallax::{fuzzing, panics};
+
+use console::Console;
+use status::Status;
+
+/// Runs WebAssembly modules through a WebAssembly-to-Cranelift translation environment and a
+/// reference interpreter, and compares everything that can be observed.
+#[derive(Parser)]
+#[command(name = "parallax", version, after_help = EXIT_STATUS)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  all engines agreed
+  1  engines diverged, or an assertion failed
+  2  bad usage or unreadable input
+  3  inconclusive: nothing could be compared to its end";
+
+#[derive(Subcommand)]
+enum Command {
+    Fuzz(fuzz::Fuzz),
+    Repro(repro::Repro),
+    Spec(spec::Spec),
+    Engines(engines::Engines),
+}
+
+/// Parses the arguments, runs the command and says how it ended.
+pub fn main() -> ExitCode {
+    panics::silence();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error).into(),
+    };
+    // On a thread of our own: what exhausts a stack must not depend on the main thread's, whose
+    // size is the caller's to choose.
+    let thread = std::thread::Builder::new()
+        .name("main".to_string())
+        .stack_size(fuzzing::STACK_BYTES)
+        .spawn(move || {
+            panics::catch(|| run(arguments.command))
+                .unwrap_or_else(|panic| Err(anyhow::anyhow!("a bug in parallax itself: {panic}")))
+        });
+    let result = match thread.map(std::thread::JoinHandle::join) {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(anyhow::anyhow!("a bug in parallax itself")),
+        Err(error) => Err(anyhow::anyhow!("cannot start a thread: {error}")),
+    };
+    match result {
+        Ok(status) => status.into(),
+        Err(error) => {
+            console::complain(format_args!("{error:#}"));
+            Status::Unusable.into()
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<Status> {
+    let mut console = Console::default();
+    let status = match command {
+        Command::Fuzz(command) => command.run(&mut console)?,
+        Command::Repro(command) => command.run(&mut console)?,
+        Command::Spec(command) => command.run(&mut console)?,
+        Command::Engines(command) => command.run(&mut console)?,
+    };
+    console.finish()?;
+    Ok(status)
+}
+
+/// Prints help where that was asked for; tells what was wrong with the arguments in one line.
+fn usage(error: &clap::Error) -> Status {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Nobody listens, so there is nobody to tell.
+            let _ = error.print();
+            return Status::Agreed;
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            console::complain("no command given (see `parallax --help`)");
+            return Status::Unusable;
+        }
+        _ => {}
+    }
+    // The first paragraph says what is wrong; tips and usage follow.
+    let text = error.render().to_string();
+    let wrong: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let wrong = wrong.join(" ");
+    let wrong = wrong.strip_prefix("error: ").unwrap_or(&wrong);
+    let known = Arguments::command();
+    let first = std::env::args_os().nth(1).unwrap_or_default();
+    let command = known.find_subcommand(&first);
+    let command = command.map_or(String::new(), |command| format!("{} ", command.get_name()));
+    console::complain(format_args!("{wrong} (see `parallax {command}--help`)"));
+    Status::Unusable
+}

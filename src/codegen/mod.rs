@@ -1,0 +1,87 @@
+//! Code generation: CLIF to a [`CompiledModule`] of plain data.
+//!
+//! No type of a Cranelift version leaves this folder on the far side: what comes out is bytes,
+//! offsets and [`TrapKind`]s, the same from every generation of Cranelift and for every ISA.
+//!
+//! [`TrapKind`]: parallax_oracles::TrapKind
+
+pub mod compiled;
+pub mod cranelift_0_112;
+
+use crate::case::Settings;
+use crate::case::settings::{OptLevel, X86Level};
+use crate::score::Fault;
+pub use compiled::{CompiledFunction, CompiledModule};
+
+/// An instruction set architecture that code can be generated for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Isa {
+    /// x86-64.
+    X86_64,
+    /// aarch64.
+    Aarch64,
+}
+
+/// All that code generation depends on besides the module: two equal configurations make the
+/// same code.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct CodegenConfig {
+    /// The target.
+    pub isa: Isa,
+    /// The optimisation level.
+    pub opt_level: OptLevel,
+    /// Whether out-of-bounds accesses are also blocked under speculation.
+    pub spectre: bool,
+    /// Whether NaNs are made canonical.
+    pub canonicalise_nans: bool,
+    /// The x86-64 extensions to use; means nothing on another ISA.
+    pub x86_64: X86Level,
+}
+
+impl CodegenConfig {
+    /// The configuration of a case for a target.
+    pub fn new(isa: Isa, settings: &Settings) -> CodegenConfig {
+        CodegenConfig {
+            isa,
+            opt_level: settings.opt_level,
+            spectre: settings.spectre,
+            canonicalise_nans: settings.canonicalise_nans,
+            x86_64: settings.x86_64,
+        }
+    }
+
+    /// The configuration for trampolines: they move values and are the same in every case.
+    pub fn for_trampolines(isa: Isa) -> CodegenConfig {
+        CodegenConfig {
+            isa,
+            opt_level: OptLevel::None,
+            spectre: false,
+            canonicalise_nans: false,
+            x86_64: X86Level::Sse2,
+        }
+    }
+}
+
+/// Why code was not generated.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CodegenError {
+    /// The generator says that it has no support for this.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+    /// The generator failed where it should not have.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A fault that is planted in what code generation hands on.
+pub(crate) fn planted_trap(
+    kind: parallax_oracles::TrapKind,
+    fault: Option<Fault>,
+) -> parallax_oracles::TrapKind {
+    use parallax_oracles::TrapKind;
+    match (fault, kind) {
+        (Some(Fault::SwapTrapKinds), TrapKind::IntegerOverflow) => TrapKind::IntegerDivisionByZero,
+        (Some(Fault::SwapTrapKinds), TrapKind::IntegerDivisionByZero) => TrapKind::IntegerOverflow,
+        (_, kind) => kind,
+    }
+}

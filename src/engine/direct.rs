@@ -1,0 +1,455 @@
+//! Machine code for the host's own ISA, run directly.
+//!
+//! Every module of a case goes through translation, code generation and loading; a store runs the
+//! result. What is expensive to make is kept from case to case: the translator's and generator's
+//! allocations, ISA objects, the code arena, memory reservations, and trampolines, of which there
+//! is one a function type whatever the case.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use parallax_oracles::{Changes, Event, Outcome, Value};
+
+use super::shadow::Shadows;
+use super::{Engine, Refusal, Run};
+use crate::case::module::FuncType;
+use crate::case::settings::X86Level;
+use crate::case::{Action, Case, HostItemKind};
+use crate::codegen::cranelift_0_112::{self, Generator};
+use crate::codegen::{CodegenConfig, CodegenError, CompiledModule, Isa};
+use crate::runtime::code::CodeArena;
+use crate::runtime::entry;
+use crate::runtime::instance::LoadedModule;
+use crate::runtime::libcalls;
+use crate::runtime::store::{Reusable, Store, StoreConfig};
+use crate::score::Fault;
+use crate::translate::layout::VmLayout;
+use crate::translate::{self, Environment, TranslateConfig, TranslateError, Translator};
+
+/// Bytes of address space for the code of one case, trampolines included.
+const ARENA_BYTES: usize = 64 << 20;
+
+/// Trampolines that are kept at most.
+const KEPT_TRAMPOLINES: usize = 4096;
+
+/// Compiles and runs cases on the ISA of the host.
+pub struct Direct {
+    fault: Option<Fault>,
+    translator: Translator,
+    generator: Generator,
+    arena: Option<Arena>,
+    trampolines: Trampolines,
+    reusable: Reusable,
+    shadows: Shadows<u64>,
+}
+
+/// Where code lies: trampolines, which stay, below the modules of the case.
+struct Arena {
+    code: CodeArena,
+    /// How much trampolines take up.
+    kept: usize,
+}
+
+#[derive(Default)]
+struct Trampolines {
+    entry: HashMap<FuncType, u64>,
+    host: HashMap<FuncType, u64>,
+    scratch: CompiledModule,
+}
+
+impl Default for Direct {
+    fn default() -> Self {
+        Direct::new()
+    }
+}
+
+impl Direct {
+    /// The engine.
+    pub fn new() -> Direct {
+        Direct::with_fault(None)
+    }
+
+    /// The engine with a fault planted in it.
+    pub fn with_fault(fault: Option<Fault>) -> Direct {
+        Direct {
+            fault,
+            translator: Translator::default(),
+            generator: Generator::default(),
+            arena: None,
+            trampolines: Trampolines::default(),
+            reusable: Reusable::default(),
+            shadows: Shadows::default(),
+        }
+    }
+
+    /// Makes the arena ready for a case: as it was before the case before, or new.
+    fn arena(&mut self) -> Result<(), Refusal> {
+        let full = self.trampolines.len() > KEPT_TRAMPOLINES;
+        match &mut self.arena {
+            Some(arena) if !full => arena.code.truncate(arena.kept),
+            slot => {
+                let code = CodeArena::new(ARENA_BYTES).map_err(|error| {
+                    Refusal::Unsupported(format!("no executable memory: {error}"))
+                })?;
+                *slot = Some(Arena { code, kept: 0 });
+                self.trampolines = Trampolines::default();
+            }
+        }
+        Ok(())
+    }
+
+    /// Compiles and loads the trampolines that a case needs.
+    fn prepare_trampolines(&mut self, case: &Case) -> Result<(), Refusal> {
+        let mut invoked: Vec<&FuncType> = Vec::new();
+        let mut instances = Vec::new();
+        for step in &case.steps {
+            match &step.action {
+                Action::Instantiate { module, .. } => {
+                    let module = &case.modules[*module];
+                    instances.push(module);
+                    invoked.extend(module.start.map(|start| module.function_type(start)));
+                }
+                Action::Invoke {
+                    instance, function, ..
+                } => {
+                    invoked.push(instances[*instance as usize].function_type(*function));
+                }
+                Action::Get { .. } | Action::Collect => {}
+            }
+        }
+        for ty in invoked {
+            self.trampoline(ty, Direction::Entry)?;
+        }
+        for item in &case.host_items {
+            if let HostItemKind::Func { ty, .. } = &item.kind {
+                self.trampoline(ty, Direction::Host)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn trampoline(&mut self, ty: &FuncType, direction: Direction) -> Result<u64, Refusal> {
+        let Trampolines {
+            entry,
+            host,
+            scratch,
+        } = &mut self.trampolines;
+        let known = match direction {
+            Direction::Entry => entry,
+            Direction::Host => host,
+        };
+        if let Some(address) = known.get(ty) {
+            return Ok(*address);
+        }
+        scratch.clear();
+        match direction {
+            Direction::Entry => self.generator.entry_trampoline(HOST_ISA, ty, scratch)?,
+            Direction::Host => self.generator.host_trampoline(HOST_ISA, ty, scratch)?,
+        }
+        let arena = self.arena.as_mut().ok_or_else(no_arena)?;
+        let address = load(&mut arena.code, scratch)?;
+        arena.kept = arena.code.used();
+        known.insert(ty.clone(), address);
+        Ok(address)
+    }
+
+    fn compile<'case>(
+        &mut self,
+        case: &'case Case,
+        module: &'case crate::case::Module,
+    ) -> Result<LoadedModule<'case>, Refusal> {
+        let settings = &case.settings;
+        let isa = self
+            .generator
+            .isa(&CodegenConfig::new(HOST_ISA, settings))?;
+        let layout = VmLayout::new(module);
+        let config = TranslateConfig {
+            frontend: isa.frontend_config(),
+            memory_style: settings.memory_style,
+            guard_bytes: settings.guard_bytes,
+            spectre: settings.spectre,
+            fault: self.fault,
+        };
+        let mut compiled = CompiledModule::default();
+        let imported = module.imported_functions();
+        let mut environment = Environment::new(module, &layout, config);
+        for (defined, body) in translate::bodies(&module.wasm)?.into_iter().enumerate() {
+            let func = self.generator.function();
+            self.translator
+                .function(body, defined as u32, &mut environment, func)?;
+            self.generator
+                .compile(&*isa, imported, self.fault, &mut compiled)?;
+        }
+        let arena = self.arena.as_mut().ok_or_else(no_arena)?;
+        let base = load(&mut arena.code, &compiled)?;
+        Ok(LoadedModule {
+            module,
+            layout,
+            compiled,
+            base,
+        })
+    }
+
+    fn prepare<'case>(
+        &mut self,
+        case: &'case Case,
+    ) -> Result<Vec<Rc<LoadedModule<'case>>>, Refusal> {
+        if !host_has(case.settings.x86_64) {
+            return Err(Refusal::Unsupported(format!(
+                "this host lacks x86-64 level {:?}",
+                case.settings.x86_64
+            )));
+        }
+        self.arena()?;
+        self.prepare_trampolines(case)?;
+        case.modules
+            .iter()
+            .map(|module| Ok(Rc::new(self.compile(case, module)?)))
+            .collect()
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Entry,
+    Host,
+}
+
+/// The ISA that this engine compiles for.
+const HOST_ISA: Isa = Isa::X86_64;
+
+/// Whether this host can run code of a level.
+pub fn host_has(level: X86Level) -> bool {
+    macro_rules! has {
+        ($($feature:tt),*) => { true $( && std::arch::is_x86_feature_detected!($feature) )* };
+    }
+    let mut has = true;
+    if level >= X86Level::Sse42 {
+        has &= has!("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt");
+    }
+    if level >= X86Level::Avx {
+        has &= has!("avx");
+    }
+    if level >= X86Level::Avx2 {
+        has &= has!("avx2", "bmi1", "bmi2", "lzcnt", "fma");
+    }
+    if level >= X86Level::Avx512 {
+        has &= has!(
+            "avx512f",
+            "avx512dq",
+            "avx512vl",
+            "avx512bitalg",
+            "avx512vbmi"
+        );
+    }
+    has
+}
+
+fn load(arena: &mut CodeArena, compiled: &CompiledModule) -> Result<u64, Refusal> {
+    arena
+        .load(compiled, &libcalls::address)
+        .map_err(|error| Refusal::Unsupported(error.to_string()))
+}
+
+fn no_arena() -> Refusal {
+    Refusal::Failed("code is loaded before there is an arena".to_string())
+}
+
+impl Trampolines {
+    fn len(&self) -> usize {
+        self.entry.len() + self.host.len()
+    }
+}
+
+impl From<TranslateError> for Refusal {
+    fn from(error: TranslateError) -> Refusal {
+        match error {
+            TranslateError::Unsupported(what) => Refusal::Unsupported(what),
+            TranslateError::Invalid(why) => Refusal::Invalid(why),
+        }
+    }
+}
+
+impl From<CodegenError> for Refusal {
+    fn from(error: CodegenError) -> Refusal {
+        match error {
+            CodegenError::Unsupported(what) => Refusal::Unsupported(what),
+            CodegenError::Failed(why) => Refusal::Failed(why),
+        }
+    }
+}
+
+impl Engine for Direct {
+    fn name(&self) -> &'static str {
+        "x86_64"
+    }
+
+    fn version(&self) -> String {
+        format!("cranelift {}", cranelift_0_112::VERSION)
+    }
+
+    fn counts_references(&self) -> bool {
+        true
+    }
+
+    fn accepts(&mut self, wasm: &[u8]) -> bool {
+        translate::validates(wasm)
+    }
+
+    fn start<'run>(&'run mut self, case: &'run Case) -> Result<Box<dyn Run + 'run>, Refusal> {
+        // A compiler that panics has a bug, which is what we are here for.
+        let prepare = std::panic::AssertUnwindSafe(|| self.prepare(case));
+        let modules = match std::panic::catch_unwind(prepare) {
+            Ok(modules) => modules?,
+            Err(panic) => {
+                *self = Direct::with_fault(self.fault);
+                return Err(Refusal::Failed(panic_message(&*panic)));
+            }
+        };
+        let host_trampolines = case
+            .host_items
+            .iter()
+            .map(|item| match &item.kind {
+                HostItemKind::Func { ty, .. } => self.trampolines.host[ty],
+                _ => 0,
+            })
+            .collect();
+        let arena = self.arena.as_ref().ok_or_else(no_arena)?;
+        let config = StoreConfig {
+            case,
+            fault: self.fault,
+            builtins: entry::builtin_addresses(),
+            host_trampolines,
+            code: arena.code.range(),
+            reusable: std::mem::take(&mut self.reusable),
+        };
+        self.shadows.clear();
+        let (store, refused) = match Store::new(config, modules) {
+            Ok(store) => (Box::into_raw(store), None),
+            Err(refused) => {
+                let (outcome, reusable) = *refused;
+                self.reusable = reusable;
+                (std::ptr::null_mut(), Some(outcome))
+            }
+        };
+        Ok(Box::new(DirectRun {
+            engine: self,
+            case,
+            store,
+            refused,
+        }))
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_string())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("the compiler panicked: {}", text.unwrap_or_default())
+}
+
+/// One run of a case. The store is held by address, since generated code reaches it so.
+struct DirectRun<'run> {
+    engine: &'run mut Direct,
+    case: &'run Case,
+    /// From `Box::into_raw`; null if the host's things could not be made.
+    store: *mut Store<'run>,
+    refused: Option<Outcome>,
+}
+
+impl DirectRun<'_> {
+    fn invoke(&mut self, instance: u32, function: u32, args: &[Value]) -> Outcome {
+        // SAFETY: the store is alive until `finish` or drop, and no reference to it is.
+        let ty = match unsafe { (*self.store).usable(instance) } {
+            Some(made) => made.loaded.module.function_type(function),
+            None => return Outcome::Skipped,
+        };
+        let Some(trampoline) = self.engine.trampolines.entry.get(ty) else {
+            return Outcome::Failed("a call of a type without a trampoline".to_string());
+        };
+        // SAFETY: as above, and the trampoline is the one for the function's type.
+        unsafe { Store::invoke(self.store, instance, function, *trampoline, args) }
+    }
+
+    fn instantiate(&mut self, module: usize, plan: &crate::case::LinkPlan) -> Outcome {
+        // SAFETY: the store is alive, and this is the only reference to it.
+        let instance = match unsafe { (*self.store).instantiate(module, plan) } {
+            Ok(instance) => instance,
+            // SAFETY: as above.
+            Err(failure) => return unsafe { (*self.store).conclude(failure.into()) },
+        };
+        // SAFETY: as above.
+        unsafe { (*self.store).set_usable(instance) };
+        let Some(start) = self.case.modules[module].start else {
+            // SAFETY: as above.
+            return unsafe { (*self.store).conclude(Outcome::Returned(Vec::new())) };
+        };
+        let outcome = self.invoke(instance, start, &[]);
+        if !matches!(outcome, Outcome::Returned(_)) {
+            // SAFETY: as above.
+            unsafe { (*self.store).set_unusable(instance) };
+        }
+        outcome
+    }
+}
+
+impl Run for DirectRun<'_> {
+    fn perform(&mut self, action: &Action, events: &mut Vec<Event>) -> Outcome {
+        if let Some(outcome) = &self.refused {
+            return outcome.clone();
+        }
+        let outcome = match action {
+            Action::Instantiate { module, link } => self.instantiate(*module, link),
+            Action::Invoke {
+                instance,
+                function,
+                args,
+                ..
+            } => self.invoke(*instance, *function, args),
+            // SAFETY: the store is alive, and this is the only reference to it.
+            Action::Get {
+                instance, global, ..
+            } => unsafe { (*self.store).global_value(*instance, *global) },
+            // SAFETY: as above.
+            Action::Collect => unsafe { (*self.store).collect_now() },
+        };
+        // SAFETY: as above.
+        unsafe { (*self.store).take_events(events) };
+        outcome
+    }
+
+    fn snapshot(&mut self, changes: &mut Changes) {
+        if self.refused.is_none() {
+            // SAFETY: the store is alive, and this is the only reference to it.
+            unsafe { (*self.store).snapshot(&mut self.engine.shadows, changes) };
+        }
+    }
+
+    fn shows_all_references(&self) -> bool {
+        // SAFETY: the store is alive, and this is the only reference to it.
+        self.refused.is_some() || unsafe { !(*self.store).hides_references() }
+    }
+
+    fn finish(self: Box<Self>, events: &mut Vec<Event>) -> Outcome {
+        if self.refused.is_some() {
+            return Outcome::Returned(Vec::new());
+        }
+        // SAFETY: the store is alive, and this is the only reference to it.
+        unsafe {
+            let outcome = (*self.store).tear_down();
+            (*self.store).take_events(events);
+            outcome
+        }
+    }
+}
+
+impl Drop for DirectRun<'_> {
+    fn drop(&mut self) {
+        if !self.store.is_null() {
+            // SAFETY: from `Box::into_raw`, and nothing refers to it any more.
+            let store = unsafe { Box::from_raw(self.store) };
+            self.engine.reusable = store.dismantle();
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Engines: whatever runs a case and yields an observation.
+//!
+//! An [`Engine`] makes a [`Run`] from a case; the run takes actions and gives snapshots of what
+//! changed. [`observe`] drives it through all steps. An engine may refuse a case it has no way to
+//! run ([`Refusal`]); it never panics on a module.
+
+pub mod direct;
+pub mod expect;
+pub mod registry;
+pub mod shadow;
+pub mod version;
+pub mod wasmi;
+
+use parallax_oracles::{Changes, Event, Observation, Outcome, StepObservation};
+
+use crate::case::{Action, Case};
+
+/// Something that runs cases.
+pub trait Engine {
+    /// The name by which it is chosen and reported.
+    fn name(&self) -> &'static str;
+
+    /// The version of what it wraps.
+    fn version(&self) -> String;
+
+    /// Whether it counts references (see [`Observation::counts_references`]).
+    fn counts_references(&self) -> bool {
+        false
+    }
+
+    /// Whether this engine, by its own validation, holds a binary to be a module of WebAssembly
+    /// 2.0 with SIMD. The default asks the decoder that cases are made with.
+    fn accepts(&mut self, wasm: &[u8]) -> bool {
+        crate::case::Module::from_wasm(wasm, None).is_ok()
+    }
+
+    /// Prepares to run a case: compiles its modules, makes its host items.
+    ///
+    /// # Errors
+    /// [`Refusal`] if this engine cannot run the case at all.
+    fn start<'run>(&'run mut self, case: &'run Case) -> Result<Box<dyn Run + 'run>, Refusal>;
+}
+
+/// One run of a case.
+pub trait Run {
+    /// Takes one action, appending host calls and drops to `events`.
+    fn perform(&mut self, action: &Action, events: &mut Vec<Event>) -> Outcome;
+
+    /// Records in `changes` (given empty) all that changed since the last snapshot.
+    fn snapshot(&mut self, changes: &mut Changes);
+
+    /// Drops the store, appending drops to `events`. The outcome says how that went: nothing
+    /// returned, unless something is wrong.
+    fn finish(self: Box<Self>, events: &mut Vec<Event>) -> Outcome;
+
+    /// Whether every reference that this engine counts can be seen in its snapshots. To be asked
+    /// when all actions have been taken.
+    fn shows_all_references(&self) -> bool {
+        true
+    }
+}
+
+/// Why an engine did not run a case.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The engine has no support for something the case uses.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+    /// The engine holds a module of the case to be invalid.
+    #[error("invalid module: {0}")]
+    Invalid(String),
+    /// The engine failed: a panic in a compiler, an internal error. Always a finding.
+    #[error("engine failure: {0}")]
+    Failed(String),
+}
+
+/// Runs every step of a case and records what shows.
+///
+/// # Errors
+/// The engine's [`Refusal`].
+pub fn observe(engine: &mut dyn Engine, case: &Case) -> Result<Observation, Refusal> {
+    observe_steps(engine, case, case.steps.len())
+}
+
+/// Runs the first `steps` steps of a case and records what shows.
+///
+/// # Errors
+/// The engine's [`Refusal`].
+pub fn observe_steps(
+    engine: &mut dyn Engine,
+    case: &Case,
+    steps: usize,
+) -> Result<Observation, Refusal> {
+    let mut observation = Observation {
+        engine: engine.name().to_string(),
+        counts_references: engine.counts_references(),
+        ..Observation::default()
+    };
+    observation.steps.reserve(steps);
+    let mut run = engine.start(case)?;
+    for step in &case.steps[..steps] {
+        let mut events = Vec::new();
+        let mut changes = Changes::default();
+        let outcome = run.perform(&step.action, &mut events);
+        let ended = matches!(
+            outcome,
+            Outcome::Inconclusive(_)
+                | Outcome::Escaped(_)
+                | Outcome::Miscounted(_)
+                | Outcome::Failed(_)
+        );
+        if !ended {
+            run.snapshot(&mut changes);
+        }
+        observation.steps.push(StepObservation {
+            outcome,
+            events,
+            changes,
+        });
+        if ended {
+            break;
+        }
+    }
+    observation.counts_references &= run.shows_all_references();
+    let dropped = run.finish(&mut observation.teardown);
+    if !matches!(dropped, Outcome::Returned(_)) {
+        observation.broken_teardown = Some(dropped);
+    }
+    Ok(observation)
+}

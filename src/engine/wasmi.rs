@@ -1,0 +1,119 @@
+//! The reference: wasmi 2, an interpreter that shares no code with Cranelift.
+//!
+//! A case gets a wasmi engine and store of its own, so that nothing is left behind when it ends;
+//! making both takes well under a microsecond. What is reused between cases are the shadows that
+//! snapshots are compared with.
+//!
+//! Two things differ from handing a module to wasmi as it is. The start function is called by us,
+//! after instantiation, and a module one of whose active segments will not fit is instantiated
+//! with the rest of its segments left passive (`segments`). Either way the instance exists even
+//! where instantiation then fails, as the specification has it: functions that it left in a shared
+//! table go on working. wasmi itself leaves such functions without an instance, and calling one
+//! reads beyond the end of an empty one.
+
+mod handle;
+mod host;
+mod outcome;
+mod run;
+mod segments;
+mod visible;
+
+#[cfg(test)]
+mod tests;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ::wasmi::{CompilationMode, Config, EnforcedLimits};
+
+use super::shadow::Shadows;
+use super::version::locked_version;
+use super::{Engine, Refusal, Run};
+use crate::case::Case;
+
+/// Calls that may be active at once. Frames live on the heap, so this costs nothing until it is
+/// used. A runaway recursion takes about 0.2 ms to get there; at twice the depth, where the
+/// allocator begins to map and unmap memory for the frames, up to ten times that.
+const RECURSION_DEPTH: usize = 10_000;
+/// Bytes of all active frames together: room for [`RECURSION_DEPTH`] frames of 200 values.
+const STACK_BYTES: usize = 16 << 20;
+
+/// The reference engine.
+pub struct Wasmi {
+    config: Config,
+    shadows: Shadows<u64>,
+}
+
+impl Default for Wasmi {
+    fn default() -> Self {
+        Wasmi::new()
+    }
+}
+
+impl Wasmi {
+    /// The engine, set to WebAssembly 2.0 with SIMD.
+    pub fn new() -> Wasmi {
+        let mut config = Config::default();
+        config
+            .wasm_mutable_global(true)
+            .wasm_sign_extension(true)
+            .wasm_saturating_float_to_int(true)
+            .wasm_multi_value(true)
+            .wasm_bulk_memory(true)
+            .wasm_reference_types(true)
+            .wasm_simd(true)
+            .floats(true)
+            .wasm_multi_memory(false)
+            .wasm_tail_call(false)
+            .wasm_extended_const(false)
+            .wasm_custom_page_sizes(false)
+            .wasm_memory64(false)
+            .wasm_wide_arithmetic(false)
+            .wasm_relaxed_simd(false)
+            .enforced_limits(EnforcedLimits::default())
+            .consume_fuel(true)
+            .ignore_custom_sections(true)
+            .set_max_stack_height(STACK_BYTES)
+            .set_max_recursion_depth(RECURSION_DEPTH)
+            // Everything is validated up front, and only what is called gets translated: of the
+            // modes that validate, this one is several times faster on modules of many functions.
+            .compilation_mode(CompilationMode::LazyTranslation);
+        Wasmi {
+            config,
+            shadows: Shadows::default(),
+        }
+    }
+}
+
+impl Engine for Wasmi {
+    fn name(&self) -> &'static str {
+        "wasmi"
+    }
+
+    fn version(&self) -> String {
+        locked_version("wasmi").to_string()
+    }
+
+    fn start<'run>(&'run mut self, case: &'run Case) -> Result<Box<dyn Run + 'run>, Refusal> {
+        guard(|| run::WasmiRun::start(self, case))
+            .unwrap_or_else(|panic| Err(Refusal::Failed(panic)))
+            .map(|run| Box::new(run) as Box<dyn Run + 'run>)
+    }
+
+    fn accepts(&mut self, wasm: &[u8]) -> bool {
+        let engine = ::wasmi::Engine::new(&self.config);
+        guard(|| ::wasmi::Module::validate(&engine, wasm).is_ok()).unwrap_or(true)
+    }
+}
+
+/// Runs `what`, turning a panic of the interpreter into its message.
+fn guard<R>(what: impl FnOnce() -> R) -> Result<R, String> {
+    // What a panic may have left half done is not used again: the run it belongs to has ended.
+    catch_unwind(AssertUnwindSafe(what)).map_err(|payload| {
+        let message = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        format!("panicked: {message}")
+    })
+}

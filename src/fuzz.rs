@@ -1,0 +1,169 @@
+//! What the fuzz targets call: one input, examined as `parallax repro` examines it.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::time::{Duration, Instant};
+
+use parallax_oracles::{Finding, Verdict};
+
+use crate::generate::{Generators, case_from_bytes_with};
+use crate::harness::{Harness, default_subjects};
+use crate::stats::Stats;
+
+/// How often a run says how far it has come; more often at its start.
+const REPORT_EVERY: Duration = Duration::from_secs(30);
+
+/// Cases after which a run first says how far it has come.
+const FIRST_REPORT: u64 = 256;
+
+thread_local! {
+    // Made at the first input: engines keep what is costly to make from one input to the next.
+    static SESSION: RefCell<Option<Session>> = const { RefCell::new(None) };
+}
+
+/// A run of a fuzz target.
+struct Session {
+    harness: Harness,
+    stats: Stats,
+    reported: Instant,
+    /// The number of cases at which to report in any case.
+    next_report: u64,
+}
+
+/// libFuzzer options without which a target of this size crawls, unless told otherwise.
+///
+/// A first input lights up tens of thousands of counters. The entropic schedule keeps every
+/// feature seen less than 255 times in a list that it searches for each feature of each run, which
+/// comes to half a second an input for the first hours; and the names of new functions are looked
+/// up in 200 MB of debug information.
+const OPTIONS: [&str; 2] = ["-entropic=0", "-print_funcs=0"];
+
+/// Starts the process over with the libFuzzer options that targets here want, for those that the
+/// command line does not set: libFuzzer takes options from there alone. To be called before it
+/// reads them.
+pub fn init() {
+    let given: Vec<_> = std::env::args_os().skip(1).collect();
+    let missing: Vec<&str> = OPTIONS
+        .into_iter()
+        .filter(|option| !sets(&given, option))
+        .collect();
+    if missing.is_empty() {
+        return;
+    }
+    let Ok(program) = std::env::current_exe() else {
+        return;
+    };
+    // Returns only if it fails; then fuzzing is slow, but it is fuzzing.
+    let error = std::process::Command::new(program)
+        .args(&given)
+        .args(&missing)
+        .exec();
+    eprintln!(
+        "parallax: cannot start over with {}: {error}",
+        missing.join(" ")
+    );
+}
+
+/// Whether a command line sets the option of the form `-name=value`.
+fn sets(given: &[OsString], option: &str) -> bool {
+    let name = option.split_inclusive('=').next().unwrap_or(option);
+    given
+        .iter()
+        .any(|arg| arg.as_encoded_bytes().starts_with(name.as_bytes()))
+}
+
+/// Makes a case of an input, runs it on all engines, and compares. Inputs that make no case are
+/// counted and otherwise ignored.
+///
+/// # Panics
+/// If the case diverges, with its findings: what libFuzzer calls a crash. Also if no engine can be
+/// used here.
+pub fn one_input(data: &[u8]) {
+    one_input_with(data, Generators::all());
+}
+
+/// As [`one_input`], with some of the generators only.
+///
+/// # Panics
+/// As [`one_input`].
+pub fn one_input_with(data: &[u8], among: Generators) {
+    let findings = SESSION.with_borrow_mut(|session| {
+        session
+            .get_or_insert_with(Session::new)
+            .examine(data, among)
+    });
+    if !findings.is_empty() {
+        let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
+        panic!("{}", lines.join("\n"));
+    }
+}
+
+impl Session {
+    fn new() -> Session {
+        let subjects = default_subjects();
+        let harness = Harness::new(&subjects)
+            .unwrap_or_else(|error| panic!("no engines to fuzz with: {error}"));
+        Session {
+            harness,
+            stats: Stats::default(),
+            reported: Instant::now(),
+            next_report: FIRST_REPORT,
+        }
+    }
+
+    /// Examines an input and returns its findings.
+    fn examine(&mut self, data: &[u8], among: Generators) -> Vec<Finding> {
+        let Ok(case) = case_from_bytes_with(data, among) else {
+            self.stats.no_case();
+            return Vec::new();
+        };
+        let examined = self.harness.examine(&case);
+        self.stats.examined(&case, &examined);
+        self.report();
+        match examined.verdict {
+            Verdict::Diverged(findings) => findings,
+            _ => Vec::new(),
+        }
+    }
+
+    fn report(&mut self) {
+        let doubled = self.stats.cases >= self.next_report;
+        // The clock is looked at now and then only.
+        let looks = self.stats.cases.is_multiple_of(64);
+        let due = looks && self.reported.elapsed() >= REPORT_EVERY;
+        if !doubled && !due {
+            return;
+        }
+        if doubled {
+            self.next_report = self.stats.cases * 2;
+        }
+        self.reported = Instant::now();
+        eprintln!("parallax: {}", self.stats);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_given_are_left_alone() {
+        let given = |args: &[&str]| args.iter().map(OsString::from).collect::<Vec<_>>();
+        assert!(sets(&given(&["corpus", "-entropic=1"]), "-entropic=0"));
+        assert!(!sets(
+            &given(&["-entropic_threshold=1", "-runs=4"]),
+            "-entropic=0"
+        ));
+        assert!(!sets(&[], "-entropic=0"));
+    }
+
+    #[test]
+    fn an_input_of_any_size_is_taken() {
+        for size in [0, 1, 7, 40, 600] {
+            one_input(&vec![3; size]);
+        }
+        one_input(b"\0asm\x01\0\0\0");
+        one_input(b"\0asm\x01\0\0");
+    }
+}

@@ -1,0 +1,191 @@
+//! The head of an input: which generator, under which settings, from which seeds. See
+//! [`crate::generate`] for the layout.
+
+use super::Generators;
+use super::rng::Rng;
+use crate::case::Settings;
+use crate::case::settings::{Destructor, MemoryStyle, OptLevel, X86Level};
+
+/// Bytes of an input before the body.
+pub const HEADER_BYTES: usize = 32;
+
+/// The head of an input, taken apart.
+#[derive(Clone, Debug)]
+pub struct Header {
+    /// Byte 0: which generator.
+    pub generator: u8,
+    /// Byte 1: how many modules, and how they are linked.
+    pub linking: u8,
+    /// Bytes 2 to 7: settings.
+    pub settings: [u8; 6],
+    /// Bytes 8 to 15: which calls are made, with which arguments.
+    pub call_seed: u64,
+    /// Bytes 16 to 23: what host functions return.
+    pub host_seed: u64,
+    /// Bytes 24 to 31: shape of the module: sizes and features.
+    pub shape_seed: u64,
+}
+
+impl Header {
+    /// Splits an input into head and body. What is missing of a head follows from the bytes that
+    /// are there.
+    pub fn split(data: &[u8]) -> (Header, &[u8]) {
+        let mut head = [0; HEADER_BYTES];
+        let taken = data.len().min(HEADER_BYTES);
+        head[..taken].copy_from_slice(&data[..taken]);
+        if taken < HEADER_BYTES {
+            // The missing bytes are still zero, so the size has to tell apart inputs that end in
+            // zeroes.
+            let seed = head.chunks(8).fold(taken as u64, |seed, chunk| {
+                let mut word = [0; 8];
+                word[..chunk.len()].copy_from_slice(chunk);
+                Rng::new(seed ^ u64::from_le_bytes(word)).next_u64()
+            });
+            Rng::new(seed).fill(&mut head[taken..]);
+        }
+        let word = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&head[at..at + 8]);
+            u64::from_le_bytes(bytes)
+        };
+        let header = Header {
+            generator: head[0],
+            linking: head[1],
+            settings: [head[2], head[3], head[4], head[5], head[6], head[7]],
+            call_seed: word(8),
+            host_seed: word(16),
+            shape_seed: word(24),
+        };
+        (header, &data[taken..])
+    }
+
+    /// The generator this input asks for, among those that may be used.
+    pub fn generator(&self, among: Generators) -> Option<super::Generator> {
+        among.choose(self.generator)
+    }
+
+    /// What the case's calls and arguments are drawn from.
+    pub fn calls(&self) -> Rng {
+        Rng::new(self.call_seed)
+    }
+
+    /// What sizes and features of its modules are drawn from.
+    pub fn shape(&self) -> Rng {
+        Rng::new(self.shape_seed)
+    }
+
+    /// The byte that chooses the capacity of the activations table.
+    pub fn activations(&self) -> u8 {
+        self.settings[4]
+    }
+
+    /// The settings. Byte by byte, so that a mutation of one changes one setting.
+    pub fn settings(&self) -> Settings {
+        let [opt, style, guard, isa, activations, flags] = self.settings;
+        let memory_style = match style {
+            0..=111 => MemoryStyle::Static,
+            112..=175 => MemoryStyle::StaticSmall,
+            _ => MemoryStyle::Dynamic,
+        };
+        Settings {
+            opt_level: match opt {
+                0..=159 => OptLevel::Speed,
+                160..=223 => OptLevel::None,
+                _ => OptLevel::SpeedAndSize,
+            },
+            memory_style,
+            guard_bytes: match guard {
+                0..=127 => 2 << 30,
+                128..=159 => 0,
+                160..=191 => 64 << 10,
+                192..=223 => 1 << 20,
+                _ => 32 << 20,
+            },
+            activations_capacity: match activations {
+                0..=63 => 1,
+                64..=127 => u32::from(activations - 62),
+                128..=223 => 512,
+                _ => 4096,
+            },
+            // The host's seed says what the host does.
+            destructor: match self.host_seed >> 56 & 15 {
+                1 | 2 => Destructor::ReadSlots,
+                3 | 4 => Destructor::WriteSlots,
+                5 | 6 => Destructor::MoveTables,
+                7 | 8 => Destructor::Collect,
+                9 | 10 => Destructor::DropOther,
+                _ => Destructor::None,
+            },
+            // The low bit is inverted, and NaNs below are canonical for small values, so that a
+            // head of zeroes means the defaults.
+            spectre: flags & 1 == 0,
+            canonicalise_nans: flags < 216,
+            x86_64: match isa {
+                0..=79 => X86Level::Sse42,
+                80..=111 => X86Level::Sse2,
+                112..=143 => X86Level::Avx,
+                144..=239 => X86Level::Avx2,
+                _ => X86Level::Avx512,
+            },
+            host_imports: true,
+            host_seed: self.host_seed,
+            interrupt_at: 0,
+            memory_limit: 8 + u64::from(flags >> 1 & 31),
+            table_limit: 1_000,
+            fuel: Settings::default().fuel,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_follows_from_what_is_there() {
+        let (header, body) = Header::split(&[200, 1, 2]);
+        assert_eq!(header.generator, 200);
+        assert_eq!(header.linking, 1);
+        assert_eq!(header.settings[0], 2);
+        assert!(body.is_empty());
+        let seeds = |data: &[u8]| {
+            let (header, _) = Header::split(data);
+            (header.call_seed, header.shape_seed)
+        };
+        assert_eq!(seeds(&[200, 1, 2]), seeds(&[200, 1, 2]));
+        assert_ne!(seeds(&[200, 1, 2]), seeds(&[200, 1, 3]));
+        assert_ne!(seeds(&[200, 1, 2]), seeds(&[200, 1, 2, 0]));
+        assert_ne!(seeds(&[]), seeds(&[0]));
+    }
+
+    #[test]
+    fn fields_lie_where_the_layout_says() {
+        let data: Vec<u8> = (0..40).collect();
+        let (header, body) = Header::split(&data);
+        assert_eq!(header.settings, [2, 3, 4, 5, 6, 7]);
+        assert_eq!(
+            header.call_seed,
+            u64::from_le_bytes([8, 9, 10, 11, 12, 13, 14, 15])
+        );
+        assert_eq!(
+            header.host_seed,
+            u64::from_le_bytes([16, 17, 18, 19, 20, 21, 22, 23])
+        );
+        assert_eq!(
+            header.shape_seed,
+            u64::from_le_bytes([24, 25, 26, 27, 28, 29, 30, 31])
+        );
+        assert_eq!(body, &data[32..]);
+    }
+
+    #[test]
+    fn zeroes_mean_the_defaults() {
+        let (header, _) = Header::split(&[0; HEADER_BYTES]);
+        let settings = header.settings();
+        let default = Settings::default();
+        assert_eq!(settings.opt_level, default.opt_level);
+        assert_eq!(settings.memory_style, default.memory_style);
+        assert_eq!(settings.guard_bytes, default.guard_bytes);
+        assert!(settings.spectre && settings.canonicalise_nans);
+    }
+}

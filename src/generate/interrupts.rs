@@ -1,0 +1,274 @@
+//! Loops that the host interrupts.
+//!
+//! A loop calls the host's `parallax.tick`, which asks for an interrupt at a call that a setting
+//! says. The reference has no loop headers to check at and traps right away; compiled code traps
+//! at the next loop header or function entry. Between a tick and the next loop header there is
+//! therefore nothing that anybody could see: no store, no host call, and no way to return. All
+//! loops end, so that code that never checks shows by returning.
+
+use wasm_encoder::{BlockType, ConstExpr, Instruction};
+
+use super::calls::CallPlan;
+use super::expr::{Scope, TYPES};
+use super::input::Header;
+use super::sketch::{Body, Origin, Sketch, store};
+use super::source::Source;
+use super::{GenerateError, Generated};
+use crate::case::Settings;
+use crate::case::module::ValType;
+
+/// The last tick at which an interrupt may be asked for.
+const LAST_TICK: u32 = 20;
+
+/// Iterations of the loops that tick.
+const ITERATIONS: u32 = 24;
+
+/// Makes a module from an input's head and body.
+pub(super) fn module(
+    header: &Header,
+    body: &[u8],
+    settings: &mut Settings,
+) -> Result<Generated, GenerateError> {
+    settings.canonicalise_nans = true;
+    let mut source = Source::new(body, header.shape_seed);
+    settings.interrupt_at = u64::from(source.range(1, LAST_TICK));
+    Ok(Generated {
+        wasm: program(&mut source),
+        plan: CallPlan {
+            budget: 8,
+            rounds: 2,
+            collects: 0,
+        },
+    })
+}
+
+/// What the functions of a module share.
+struct Module {
+    sketch: Sketch,
+    tick: u32,
+    /// A global that counts iterations.
+    progress: u32,
+    /// The type of functions without parameters and results.
+    plain: u32,
+}
+
+fn program(source: &mut Source<'_>) -> Vec<u8> {
+    let mut sketch = Sketch::default();
+    let plain = sketch.ty(&[], &[]);
+    let tick = sketch.import_function("parallax", "tick", plain);
+    let origin = if source.percent(30) {
+        Origin::Imported
+    } else {
+        Origin::Defined
+    };
+    sketch.memory(origin, 1, Some(2));
+    let imported = sketch.global(origin, ValType::I32, true, &ConstExpr::i32_const(0));
+    let progress = match origin {
+        Origin::Imported => imported,
+        Origin::Defined => sketch.global(
+            Origin::Defined,
+            ValType::I32,
+            true,
+            &ConstExpr::i32_const(0),
+        ),
+    };
+    let mut module = Module {
+        sketch,
+        tick,
+        progress,
+        plain,
+    };
+
+    // Functions that tick and do nothing else that shows, and the loops that call them.
+    let ticking = module.ticking(source);
+    let spinning = module.spinning(source);
+    let table = module
+        .sketch
+        .table(Origin::Defined, ValType::FuncRef, 3, None);
+    module
+        .sketch
+        .active_elements(table, 0, &[tick, ticking, tick]);
+    for at in 0..source.range(1, 3) {
+        let how = match source.below(4) {
+            0 => Tick::Call(tick),
+            1 => Tick::Call(ticking),
+            2 => Tick::Indirect(table, source.below(3) as i32),
+            _ => Tick::Before(spinning),
+        };
+        let function = module.looping(how, source);
+        module.sketch.export(&format!("loop{at}"), function);
+    }
+    module.sketch.finish()
+}
+
+/// How a loop ticks.
+#[derive(Clone, Copy)]
+enum Tick {
+    /// By calling this function.
+    Call(u32),
+    /// By calling this slot of a table.
+    Indirect(u32, i32),
+    /// By calling `parallax.tick` and then this function, which has a loop of its own.
+    Before(u32),
+}
+
+impl Module {
+    /// A scope of one local of each type.
+    fn scope(body: &mut Body) -> Scope {
+        let mut scope = Scope::new();
+        for ty in TYPES {
+            let local = body.local(ty);
+            scope.variable(ty, local);
+        }
+        scope
+    }
+
+    /// Writes a computation nobody sees.
+    fn compute(scope: &Scope, body: &mut Body, source: &mut Source<'_>) {
+        let ty = *source.pick(&TYPES);
+        scope.expression(ty, 2, body, source);
+        body.push(Instruction::LocalSet(*source.pick(scope.of_type(ty))));
+    }
+
+    /// A function that ticks, once or not at all, and returns.
+    fn ticking(&mut self, source: &mut Source<'_>) -> u32 {
+        let mut body = Body::new(0);
+        let scope = Module::scope(&mut body);
+        Module::compute(&scope, &mut body, source);
+        if source.percent(30) {
+            scope.expression(ValType::I32, 1, &mut body, source);
+            body.push(Instruction::If(BlockType::Empty));
+            body.push(Instruction::Call(self.tick));
+            body.push(Instruction::End);
+        } else {
+            body.push(Instruction::Call(self.tick));
+        }
+        Module::compute(&scope, &mut body, source);
+        self.sketch.body(body);
+        self.sketch.function(self.plain)
+    }
+
+    /// A function whose loop does not tick.
+    fn spinning(&mut self, source: &mut Source<'_>) -> u32 {
+        let mut body = Body::new(0);
+        let scope = Module::scope(&mut body);
+        let left = body.local(ValType::I32);
+        body.push(Instruction::I32Const(source.range(1, 5) as i32));
+        body.push(Instruction::LocalSet(left));
+        body.push(Instruction::Loop(BlockType::Empty));
+        // After the header this shows, and must not be reached when interrupted.
+        self.show(&scope, &mut body, source);
+        body.extend(&[
+            Instruction::LocalGet(left),
+            Instruction::I32Const(1),
+            Instruction::I32Sub,
+            Instruction::LocalTee(left),
+            Instruction::BrIf(0),
+            Instruction::End,
+        ]);
+        self.sketch.body(body);
+        self.sketch.function(self.plain)
+    }
+
+    /// Writes something that shows: a global counts, and a value is stored.
+    fn show(&self, scope: &Scope, body: &mut Body, source: &mut Source<'_>) {
+        body.extend(&[
+            Instruction::GlobalGet(self.progress),
+            Instruction::I32Const(1),
+            Instruction::I32Add,
+            Instruction::GlobalSet(self.progress),
+        ]);
+        if source.percent(50) {
+            let ty = *source.pick(&TYPES);
+            body.push(Instruction::I32Const(source.below(0x800) as i32));
+            scope.expression(ty, 1, body, source);
+            body.push(store(ty, source.below(64)));
+        }
+    }
+
+    /// A function that loops, shows how far it came, and ticks.
+    fn looping(&mut self, tick: Tick, source: &mut Source<'_>) -> u32 {
+        let mut body = Body::new(1);
+        let mut scope = Module::scope(&mut body);
+        scope.variable(ValType::I32, 0);
+        let left = body.local(ValType::I32);
+        let outer = source.percent(40);
+        let times = if outer { ITERATIONS / 4 } else { ITERATIONS };
+        let outer_left = body.local(ValType::I32);
+        if outer {
+            body.extend(&[
+                Instruction::I32Const(4),
+                Instruction::LocalSet(outer_left),
+                Instruction::Loop(BlockType::Empty),
+            ]);
+            if source.percent(50) {
+                self.show(&scope, &mut body, source);
+            }
+        }
+        body.extend(&[
+            Instruction::I32Const(times as i32),
+            Instruction::LocalSet(left),
+            Instruction::Block(BlockType::Empty),
+            Instruction::Loop(BlockType::Empty),
+            // The only way out is here, behind the header.
+            Instruction::LocalGet(left),
+            Instruction::I32Eqz,
+            Instruction::BrIf(1),
+        ]);
+        self.show(&scope, &mut body, source);
+        body.extend(&[
+            Instruction::LocalGet(left),
+            Instruction::I32Const(1),
+            Instruction::I32Sub,
+            Instruction::LocalSet(left),
+        ]);
+        match tick {
+            Tick::Call(function) => {
+                body.push(Instruction::Call(function));
+            }
+            Tick::Indirect(table, slot) => {
+                body.push(Instruction::I32Const(slot));
+                body.push(Instruction::CallIndirect {
+                    type_index: self.plain,
+                    table_index: table,
+                });
+            }
+            Tick::Before(function) => {
+                body.push(Instruction::Call(self.tick));
+                Module::compute(&scope, &mut body, source);
+                body.push(Instruction::Call(function));
+            }
+        }
+        for _ in 0..source.below(3) {
+            Module::compute(&scope, &mut body, source);
+        }
+        body.extend(&[Instruction::Br(0), Instruction::End, Instruction::End]);
+        if outer {
+            body.extend(&[
+                Instruction::LocalGet(outer_left),
+                Instruction::I32Const(1),
+                Instruction::I32Sub,
+                Instruction::LocalTee(outer_left),
+                Instruction::BrIf(0),
+                Instruction::End,
+            ]);
+        }
+        body.push(Instruction::LocalGet(left));
+        self.sketch.add(&[ValType::I32], &[ValType::I32], body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_valid() {
+        for seed in 0..1_000 {
+            let wasm = program(&mut Source::new(&[], seed));
+            if let Err(error) = wasmparser::validate(&wasm) {
+                panic!("seed {seed}: {error}");
+            }
+        }
+    }
+}

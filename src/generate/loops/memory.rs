@@ -1,0 +1,184 @@
+//! Statements that read and write memory, in step with the loop they are in.
+
+use wasm_encoder::Instruction;
+
+use super::program::sum;
+use super::statements::Writer;
+use crate::case::module::ValType;
+use crate::generate::ops::{ACCESSES, AccessCode};
+use crate::generate::sketch::{load, mem_arg, store};
+use crate::generate::source::Source;
+
+/// Bytes of a page.
+const PAGE: u32 = 0x1_0000;
+
+impl Writer<'_> {
+    /// Writes an address that moves with the innermost loop: at a low place, or so that the last
+    /// iteration is at the end of the memory, or just past it. Returns the static offset to use.
+    pub(super) fn walking_address(&mut self, bytes: u32, source: &mut Source<'_>) -> u32 {
+        let Some((counter, times)) = self.counter else {
+            self.body.push(Instruction::LocalGet(self.pointer));
+            return source.below(0x100);
+        };
+        let stride = match source.below(4) {
+            0 => bytes,
+            1 => 1 << source.below(6),
+            _ => source.range(1, 40),
+        };
+        let reach = (times - 1) * stride;
+        let end = self.program.pages * PAGE - bytes;
+        let base = match source.below(16) {
+            0..=8 => source.below(0x800),
+            9..=14 => end - reach - source.below(3),
+            // The last iteration is outside, unless the memory has grown.
+            _ => end - reach + 1,
+        };
+        // The base is in the offset, in a constant, or in both.
+        let offset = match source.below(3) {
+            0 => base,
+            1 => 0,
+            _ => base / 2,
+        };
+        self.body.push(Instruction::LocalGet(counter));
+        if stride.is_power_of_two() && source.percent(70) {
+            self.body
+                .push(Instruction::I32Const(stride.trailing_zeros() as i32));
+            self.body.push(Instruction::I32Shl);
+        } else {
+            self.body.push(Instruction::I32Const(stride as i32));
+            self.body.push(Instruction::I32Mul);
+        }
+        if base != offset {
+            self.body
+                .push(Instruction::I32Const((base - offset) as i32));
+            self.body.push(Instruction::I32Add);
+        }
+        offset
+    }
+
+    pub(super) fn store_walking(&mut self, source: &mut Source<'_>) {
+        let access = source.pick(ACCESSES);
+        let bytes = u32::from(access.bytes);
+        let offset = self.walking_address(bytes, source);
+        self.scope
+            .expression(access.value, 1, &mut self.body, source);
+        let lane = source.below(16 / bytes) as u8;
+        let instruction = match access.code {
+            AccessCode::Store(make) => make(mem_arg(offset)),
+            AccessCode::StoreLane(make) => make(mem_arg(offset), lane),
+            // The access drawn was a load: a plain store of its type does instead, if that fits.
+            AccessCode::Load(_) | AccessCode::LoadLane(_) => match (access.value, bytes) {
+                (ValType::V128, 16) | (ValType::I64 | ValType::F64, 8) => {
+                    store(access.value, offset)
+                }
+                (ValType::I32 | ValType::F32, 4) => store(access.value, offset),
+                _ => {
+                    self.body.push(Instruction::Drop);
+                    self.body.push(Instruction::Drop);
+                    return;
+                }
+            },
+        };
+        self.body.push(instruction);
+    }
+
+    pub(super) fn load_walking(&mut self, source: &mut Source<'_>) {
+        let access = source.pick(ACCESSES);
+        let bytes = u32::from(access.bytes);
+        let variable = self.variable(access.value, source);
+        match access.code {
+            AccessCode::Load(make) => {
+                let offset = self.walking_address(bytes, source);
+                self.body.push(make(mem_arg(offset)));
+            }
+            AccessCode::LoadLane(make) => {
+                let offset = self.walking_address(bytes, source);
+                self.body.push(Instruction::LocalGet(variable));
+                let lane = source.below(16 / bytes) as u8;
+                self.body.push(make(mem_arg(offset), lane));
+            }
+            AccessCode::Store(_) | AccessCode::StoreLane(_) => {
+                self.body.push(Instruction::LocalGet(self.pointer));
+                self.body.push(load(access.value, source.below(0x1000)));
+            }
+        }
+        if source.percent(60) {
+            self.body.push(Instruction::LocalGet(variable));
+            self.body.push(sum(access.value));
+        }
+        self.body.push(Instruction::LocalSet(variable));
+    }
+
+    pub(super) fn move_pointer(&mut self, source: &mut Source<'_>) {
+        self.scope
+            .expression(ValType::I32, 1, &mut self.body, source);
+        self.body.extend(&[
+            Instruction::I32Const(*source.pick(&[0xff, 0x7ff, 0x7fff])),
+            Instruction::I32And,
+            Instruction::LocalSet(self.pointer),
+        ]);
+    }
+
+    /// Grows the memory, in one iteration of the loop at most.
+    pub(super) fn grow(&mut self, source: &mut Source<'_>) {
+        let variable = self.variable(ValType::I32, source);
+        match self.counter {
+            Some((counter, times)) => {
+                self.body.extend(&[
+                    Instruction::LocalGet(counter),
+                    Instruction::I32Const(source.below(times) as i32),
+                    Instruction::I32Eq,
+                ]);
+            }
+            None => {
+                self.body.push(Instruction::I32Const(1));
+            }
+        }
+        self.body
+            .push(Instruction::MemoryGrow(0))
+            .push(Instruction::LocalSet(variable));
+        if source.percent(50) {
+            self.body
+                .push(Instruction::MemorySize(0))
+                .push(Instruction::LocalSet(variable));
+        }
+    }
+
+    /// Copies within memory, fills it, or copies from a segment; ranges overlap.
+    pub(super) fn bulk(&mut self, source: &mut Source<'_>) {
+        let kind = source.below(6);
+        self.body.push(Instruction::LocalGet(self.pointer));
+        let length = source.below(64);
+        match kind {
+            0..=2 => {
+                let distance = source.below(48) as i32;
+                self.body.extend(&[
+                    Instruction::LocalGet(self.pointer),
+                    Instruction::I32Const(distance),
+                    Instruction::I32Add,
+                    Instruction::I32Const(length as i32),
+                    Instruction::MemoryCopy {
+                        src_mem: 0,
+                        dst_mem: 0,
+                    },
+                ]);
+            }
+            3 | 4 => {
+                self.scope.leaf(ValType::I32, &mut self.body, source);
+                self.body.push(Instruction::I32Const(length as i32));
+                self.body.push(Instruction::MemoryFill(0));
+            }
+            _ => {
+                // Longer than the segment, at times.
+                self.body.extend(&[
+                    Instruction::I32Const(source.below(8) as i32),
+                    Instruction::I32Const(source.below(10) as i32),
+                    Instruction::MemoryInit {
+                        mem: 0,
+                        data_index: self.program.data_segment,
+                    },
+                ]);
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The state and functions of a program.
+
+use wasm_encoder::Instruction;
+
+use super::statements::Writer;
+use crate::case::module::ValType;
+use crate::generate::expr::{Scope, TYPES};
+use crate::generate::sketch::{Body, Origin, Sketch, constant_expression};
+use crate::generate::source::Source;
+
+/// Types of functions, often equal among them so that indirect calls find targets.
+const SIGNATURES: [(&[ValType], &[ValType]); 7] = [
+    (&[], &[ValType::I32]),
+    (&[ValType::I32], &[ValType::I32]),
+    (&[ValType::I32, ValType::I64], &[ValType::I64]),
+    (&[ValType::F64], &[ValType::F64, ValType::I32]),
+    (&[ValType::F32, ValType::I32], &[]),
+    (&[ValType::V128], &[ValType::V128]),
+    (
+        &[ValType::I64, ValType::F32, ValType::V128, ValType::I32],
+        &[ValType::F32, ValType::I64],
+    ),
+];
+
+/// A function that may be called.
+#[derive(Clone, Debug)]
+pub(super) struct Callee {
+    pub(super) function: u32,
+    pub(super) ty: u32,
+    pub(super) params: &'static [ValType],
+    pub(super) results: &'static [ValType],
+    /// About how many loop iterations a call comes to.
+    pub(super) work: u32,
+    /// Whether it makes no indirect and no host calls, so that it may stand in tables.
+    pub(super) leaf: bool,
+}
+
+/// A run of slots of a table that hold functions of one type.
+#[derive(Clone, Debug)]
+pub(super) struct Slots {
+    pub(super) table: u32,
+    pub(super) first: u32,
+    pub(super) count: u32,
+    /// A function of that type.
+    pub(super) callee: Callee,
+}
+
+/// A program: its state, and what may be called by functions made from here on.
+pub(super) struct Program {
+    pub(super) sketch: Sketch,
+    /// The initial size of the memory in pages.
+    pub(super) pages: u32,
+    /// Globals that may be set, with their types.
+    pub(super) globals: Vec<(u32, ValType)>,
+    pub(super) callees: Vec<Callee>,
+    pub(super) slots: Vec<Slots>,
+    /// Initial sizes of the tables.
+    pub(super) tables: Vec<u32>,
+    pub(super) data_segment: u32,
+}
+
+/// Makes a program.
+pub(super) fn module(source: &mut Source<'_>) -> Vec<u8> {
+    let mut program = Program {
+        sketch: Sketch::default(),
+        pages: 0,
+        globals: Vec::new(),
+        callees: Vec::new(),
+        slots: Vec::new(),
+        tables: Vec::new(),
+        data_segment: 0,
+    };
+    program.imported_functions(source);
+    program.state(source);
+    for _ in 0..source.range(1, 2) {
+        program.function(true, source);
+    }
+    program.fill_tables(source);
+    for _ in 0..source.range(1, 2) {
+        program.function(false, source);
+    }
+    if source.percent(12) {
+        program.start(source);
+    }
+    program.sketch.finish()
+}
+
+impl Program {
+    fn imported_functions(&mut self, source: &mut Source<'_>) {
+        for name in 0..source.below(3) {
+            let (params, results) = *source.pick(&SIGNATURES);
+            let ty = self.sketch.ty(params, results);
+            let function = self
+                .sketch
+                .import_function("host", &format!("function{name}"), ty);
+            self.callees.push(Callee {
+                function,
+                ty,
+                params,
+                results,
+                // Each call is an event to record and compare.
+                work: 20,
+                leaf: false,
+            });
+        }
+    }
+
+    fn state(&mut self, source: &mut Source<'_>) {
+        let origin = |percent: u32, source: &mut Source<'_>| {
+            if source.percent(percent) {
+                Origin::Imported
+            } else {
+                Origin::Defined
+            }
+        };
+
+        self.pages = *source.pick(&[1, 1, 2, 3]);
+        let maximum = source
+            .percent(50)
+            .then(|| u64::from(self.pages + source.below(5)));
+        let memory = origin(40, source);
+        self.sketch.memory(memory, u64::from(self.pages), maximum);
+        let mut bytes = vec![0; source.below(200) as usize];
+        source.rng().fill(&mut bytes);
+        self.sketch.active_data(source.below(512), &bytes);
+        self.data_segment = self.sketch.passive_data(&bytes);
+
+        let tables = source.range(1, 2);
+        let imported = source.below(tables + 1);
+        for table in 0..tables {
+            let origin = if table < imported {
+                Origin::Imported
+            } else {
+                Origin::Defined
+            };
+            let size = source.range(3, 20);
+            let maximum = source.percent(40).then(|| size + source.below(8));
+            self.sketch.table(origin, ValType::FuncRef, size, maximum);
+            self.tables.push(size);
+        }
+
+        let palette = Scope::new().palette;
+        let globals = source.below(6);
+        let imported = source.below(globals + 1);
+        for global in 0..globals {
+            let ty = *source.pick(&TYPES);
+            let mutable = source.percent(80);
+            let value = constant_expression(palette.value(ty, &mut source.rng()));
+            let origin = if global < imported {
+                Origin::Imported
+            } else {
+                Origin::Defined
+            };
+            let index = self.sketch.global(origin, ty, mutable, &value);
+            if mutable {
+                self.globals.push((index, ty));
+            }
+        }
+    }
+
+    /// Adds a function over what there is so far.
+    fn function(&mut self, leaf: bool, source: &mut Source<'_>) {
+        let (params, results) = *source.pick(&SIGNATURES);
+        let mut body = Body::new(params.len());
+        let mut scope = Scope::new();
+        for (local, ty) in params.iter().enumerate() {
+            scope.variable(*ty, local as u32);
+        }
+        for ty in TYPES {
+            let local = body.local(ty);
+            scope.variable(ty, local);
+        }
+        let pointer = body.local(ValType::I32);
+        scope.memory = Some((pointer, 0x100));
+
+        let mut writer = Writer::new(self, scope, body, pointer, leaf);
+        writer.statements(source.range(2, 3), source);
+        writer.main_loop(source);
+        if source.percent(30) {
+            writer.main_loop(source);
+        }
+        for result in results {
+            writer.value(*result, source);
+        }
+        let (body, work) = writer.finish();
+
+        let ty = self.sketch.ty(params, results);
+        self.sketch.body(body);
+        let function = self.sketch.function(ty);
+        if source.percent(50) {
+            self.sketch.export(&format!("run{function}"), function);
+        }
+        self.callees.push(Callee {
+            function,
+            ty,
+            params,
+            results,
+            work,
+            leaf,
+        });
+    }
+
+    /// Makes the module start with a call of a function that makes no host calls.
+    fn start(&mut self, source: &mut Source<'_>) {
+        let Some(callee) = self.callees.iter().find(|callee| callee.leaf).cloned() else {
+            return;
+        };
+        let scope = Scope::new();
+        let mut body = Body::new(0);
+        for param in callee.params {
+            scope.leaf(*param, &mut body, source);
+        }
+        body.push(Instruction::Call(callee.function));
+        for _ in callee.results {
+            body.push(Instruction::Drop);
+        }
+        let start = self.sketch.add(&[], &[], body);
+        self.sketch.start(start);
+    }
+
+    /// Puts leaf functions into tables, in runs of one type, and leaves the rest null.
+    fn fill_tables(&mut self, source: &mut Source<'_>) {
+        let leaves: Vec<Callee> = self
+            .callees
+            .iter()
+            .filter(|callee| callee.leaf)
+            .cloned()
+            .collect();
+        let functions: Vec<u32> = leaves.iter().map(|leaf| leaf.function).collect();
+        self.sketch.declare_elements(&functions);
+        for table in 0..self.tables.len() as u32 {
+            let mut first = source.below(3);
+            for leaf in &leaves {
+                let room = self.tables[table as usize].saturating_sub(first);
+                let count = source.range(1, 4).min(room);
+                if count == 0 {
+                    break;
+                }
+                let same_type: Vec<u32> = leaves
+                    .iter()
+                    .filter(|other| other.ty == leaf.ty)
+                    .map(|other| other.function)
+                    .collect();
+                let items: Vec<u32> = (0..count).map(|_| *source.pick(&same_type)).collect();
+                self.sketch.active_elements(table, first, &items);
+                self.slots.push(Slots {
+                    table,
+                    first,
+                    count,
+                    callee: leaf.clone(),
+                });
+                first += count + source.below(2);
+            }
+        }
+    }
+}
+
+/// The instruction that adds two numbers of a type, or combines two vectors.
+pub(super) fn sum(ty: ValType) -> Instruction<'static> {
+    match ty {
+        ValType::I64 => Instruction::I64Add,
+        ValType::F32 => Instruction::F32Add,
+        ValType::F64 => Instruction::F64Add,
+        ValType::V128 => Instruction::I32x4Add,
+        _ => Instruction::I32Add,
+    }
+}

@@ -1,0 +1,442 @@
+//! What makes cases out of bytes.
+//!
+//! # The layout of an input
+//!
+//! An input that starts with `\0asm` is a module and taken as it is. Any other input is a head of
+//! 32 bytes and a body. What an input is too short for is made up from what is there: the rest of
+//! a head from the bytes of the input, the rest of a body from the seed of shape. So any few bytes
+//! make a case of full size, and a fuzzer need not find out first that inputs should be long.
+//!
+//! | bytes | meaning |
+//! | --- | --- |
+//! | 0 | the generator, by weight ([`Generator::weight`]) among those in use |
+//! | 1 | linking: whether a second module is made that imports what the first exports |
+//! | 2 | optimisation level |
+//! | 3 | memory style |
+//! | 4 | guard size |
+//! | 5 | instruction set level |
+//! | 6 | capacity of the activations table |
+//! | 7 | bit 0: no spectre mitigation; bits 1 to 5: memory limit; 216 and more: engines leave NaNs as they come |
+//! | 8..16 | seed of calls and arguments, little-endian like all seeds |
+//! | 16..24 | seed of the host |
+//! | 24..32 | seed of the module's sizes, features and other matters of shape |
+//! | 32.. | the body: what the generator makes the module's code from |
+//!
+//! Calls, settings and host follow from the head alone, so that a mutation of the body leaves
+//! them as they are and a mutation of a seed leaves the module as it is.
+
+mod calls;
+mod expr;
+pub mod input;
+mod interrupts;
+mod loops;
+pub mod mutator;
+mod ops;
+mod references;
+mod relink;
+pub mod rng;
+mod single_op;
+pub(crate) mod sketch;
+mod source;
+mod temper;
+mod values;
+mod wasm_smith;
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::case::link::CaseBuilder;
+use crate::case::module::{DecodeError, Module};
+use crate::case::wast::case_from_file;
+use crate::case::{Case, Settings};
+use calls::{CallPlan, add_calls};
+use input::Header;
+
+/// In how many of 100 modules that could use `externref` it stays. An engine that has no support
+/// for it refuses those.
+pub const EXTERNREF_PERCENT: u32 = 50;
+
+/// A way to make modules.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Generator {
+    /// Anything at all, by wasm-smith.
+    WasmSmith,
+    /// One instruction, many operands.
+    SingleOp,
+    /// Structured programs that do work.
+    Loops,
+    /// Loops that the host interrupts.
+    Interrupts,
+    /// Programs about references.
+    References,
+}
+
+impl Generator {
+    /// All generators, in the order in which byte 0 of an input chooses among them.
+    pub const ALL: [Generator; 5] = [
+        Generator::WasmSmith,
+        Generator::SingleOp,
+        Generator::Loops,
+        Generator::Interrupts,
+        Generator::References,
+    ];
+
+    /// The name by which it is chosen.
+    pub fn name(self) -> &'static str {
+        match self {
+            Generator::WasmSmith => "wasm_smith",
+            Generator::SingleOp => "single_op",
+            Generator::Loops => "loops",
+            Generator::Interrupts => "interrupts",
+            Generator::References => "references",
+        }
+    }
+
+    /// How often it is chosen, relative to the others.
+    pub fn weight(self) -> u32 {
+        match self {
+            Generator::WasmSmith => 45,
+            Generator::SingleOp => 12,
+            Generator::Loops => 14,
+            Generator::Interrupts => 4,
+            Generator::References => 25,
+        }
+    }
+}
+
+impl fmt::Display for Generator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of generators. Parses from names separated by commas.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Generators(u32);
+
+impl Generators {
+    /// None.
+    pub const NONE: Generators = Generators(0);
+
+    /// All of them.
+    pub fn all() -> Generators {
+        Generator::ALL.into_iter().collect()
+    }
+
+    /// Whether `generator` is among them.
+    pub fn contains(self, generator: Generator) -> bool {
+        self.0 & 1 << generator as u32 != 0
+    }
+
+    /// The members.
+    pub fn iter(self) -> impl Iterator<Item = Generator> {
+        Generator::ALL
+            .into_iter()
+            .filter(move |generator| self.contains(*generator))
+    }
+
+    /// The generator that byte 0 of an input chooses, by weight; none if the set is empty.
+    pub fn choose(self, byte: u8) -> Option<Generator> {
+        let total: u32 = self.iter().map(Generator::weight).sum();
+        let mut at = u32::from(byte) * total / 256;
+        self.iter().find(|generator| {
+            let weight = generator.weight();
+            let found = at < weight;
+            at = at.wrapping_sub(weight);
+            found
+        })
+    }
+}
+
+impl Default for Generators {
+    fn default() -> Self {
+        Generators::all()
+    }
+}
+
+impl FromIterator<Generator> for Generators {
+    fn from_iter<I: IntoIterator<Item = Generator>>(generators: I) -> Self {
+        generators
+            .into_iter()
+            .fold(Generators::NONE, |set, generator| {
+                Generators(set.0 | 1 << generator as u32)
+            })
+    }
+}
+
+impl FromStr for Generators {
+    type Err = GenerateError;
+
+    fn from_str(names: &str) -> Result<Self, Self::Err> {
+        names
+            .split(',')
+            .map(|name| {
+                let name = name.trim();
+                Generator::ALL
+                    .into_iter()
+                    .find(|generator| generator.name() == name)
+                    .ok_or_else(|| {
+                        let known: Vec<&str> = Generator::ALL.map(Generator::name).to_vec();
+                        GenerateError(format!(
+                            "no generator is called {name:?}; there are {}",
+                            known.join(", ")
+                        ))
+                    })
+            })
+            .collect()
+    }
+}
+
+/// Makes a case from fuzzer bytes. Every input gives a case or says why not; never a panic.
+///
+/// # Errors
+/// [`GenerateError`] if the bytes are too few or lead to nothing that can run.
+pub fn case_from_bytes(data: &[u8]) -> Result<Case, GenerateError> {
+    case_from_bytes_with(data, Generators::all())
+}
+
+/// As [`case_from_bytes`], with some of the generators only.
+///
+/// # Errors
+/// [`GenerateError`] if the bytes lead to nothing that can run, or the set is empty.
+pub fn case_from_bytes_with(data: &[u8], among: Generators) -> Result<Case, GenerateError> {
+    if data.starts_with(b"\0asm") {
+        return case_from_file(data, "input").map_err(|error| GenerateError(error.to_string()));
+    }
+    let (header, body) = Header::split(data);
+    let generator = header
+        .generator(among)
+        .ok_or_else(|| GenerateError("no generator to choose from".into()))?;
+    match Linking::of(&header, generator) {
+        Linking::One => case_of_one(generator, &header, body),
+        Linking::Twice => case_of_two_instances(generator, &header, body),
+        Linking::Two => case_of_two_modules(generator, among, &header, body),
+    }
+}
+
+/// How many modules and instances a case has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Linking {
+    /// One instance.
+    One,
+    /// Two instances of one module, which share what they import.
+    Twice,
+    /// Two modules, the second of which imports what the first exports.
+    Two,
+}
+
+impl Linking {
+    fn of(header: &Header, generator: Generator) -> Linking {
+        match header.linking {
+            // What is between a tick and its interrupt must not be another module's code.
+            _ if generator == Generator::Interrupts => Linking::One,
+            // Shared tables and globals are what programs about references are about.
+            0..=171 if generator == Generator::References => Linking::One,
+            172..=199 if generator == Generator::References => Linking::Twice,
+            _ if generator == Generator::References => Linking::Two,
+            0..=229 => Linking::One,
+            230..=235 => Linking::Twice,
+            _ => Linking::Two,
+        }
+    }
+}
+
+/// The module name under which the first of two instances is registered.
+const FIRST: &str = "first";
+
+/// What a generator made.
+#[derive(Clone, Debug)]
+struct Generated {
+    /// A valid module.
+    wasm: Vec<u8>,
+    /// How it wants to be called.
+    plan: CallPlan,
+}
+
+fn generate(
+    generator: Generator,
+    header: &Header,
+    body: &[u8],
+    settings: &mut Settings,
+) -> Result<Generated, GenerateError> {
+    match generator {
+        Generator::WasmSmith => wasm_smith::module(header, body, settings),
+        Generator::SingleOp => single_op::module(header, body, settings),
+        Generator::Loops => loops::module(header, body, settings),
+        Generator::Interrupts => interrupts::module(header, body, settings),
+        Generator::References => references::module(header, body, settings),
+    }
+}
+
+/// A case of one module, all of whose functions are called.
+fn case_of_one(generator: Generator, header: &Header, body: &[u8]) -> Result<Case, GenerateError> {
+    let mut settings = header.settings();
+    let generated = generate(generator, header, body, &mut settings)?;
+    let mut builder = CaseBuilder::new(settings);
+    let module = builder.module(Module::from_wasm(&generated.wasm, None)?);
+    let instance = builder.instantiate(module, None, 0);
+    add_calls(&mut builder, instance, generated.plan, &mut header.calls());
+    Ok(builder.finish())
+}
+
+/// A case of one module that is instantiated twice.
+fn case_of_two_instances(
+    generator: Generator,
+    header: &Header,
+    body: &[u8],
+) -> Result<Case, GenerateError> {
+    let mut settings = header.settings();
+    let generated = generate(generator, header, body, &mut settings)?;
+    let plan = generated.plan.half();
+    let mut rng = header.calls();
+    let mut builder = CaseBuilder::new(settings);
+    let module = builder.module(Module::from_wasm(&generated.wasm, None)?);
+    let first = builder.instantiate(module, None, 0);
+    add_calls(&mut builder, first, plan, &mut rng);
+    let second = builder.instantiate(module, None, 0);
+    add_calls(&mut builder, second, plan, &mut rng);
+    add_calls(&mut builder, first, plan.half(), &mut rng);
+    Ok(builder.finish())
+}
+
+/// A case of two modules, of which the second imports what the first exports.
+fn case_of_two_modules(
+    generator: Generator,
+    among: Generators,
+    header: &Header,
+    body: &[u8],
+) -> Result<Case, GenerateError> {
+    let mut settings = header.settings();
+    let (first_body, second_body) = body.split_at(body.len() / 2);
+    let first = generate(generator, header, first_body, &mut settings)?;
+    let first_plan = first.plan.half();
+    // Decoded once to be normalised, and again so that all it holds is exported by name.
+    let first = Module::from_wasm(&first.wasm, None)?;
+    let first = Module::from_wasm(&first.wasm, None)?;
+
+    let mut rng = header.shape().fork(1);
+    let second_header = Header {
+        shape_seed: rng.next_u64(),
+        ..header.clone()
+    };
+    let second_generator = among
+        .choose(rng.next_u32() as u8)
+        .filter(|generator| *generator != Generator::Interrupts)
+        .unwrap_or(generator);
+    let second = generate(second_generator, &second_header, second_body, &mut settings)?;
+    let second_plan = second.plan.half();
+    let second = Module::from_wasm(&second.wasm, None)?;
+    let second = relink::relink(&second, &first, FIRST, rng)?;
+    let second = Module::from_wasm(&second, None)?;
+
+    let mut calls = header.calls();
+    let mut builder = CaseBuilder::new(settings);
+    let first = builder.module(first);
+    let second = builder.module(second);
+    let first = builder.instantiate(first, None, 0);
+    builder.register(first, FIRST);
+    add_calls(&mut builder, first, first_plan.half(), &mut calls);
+    let second = builder.instantiate(second, None, 0);
+    add_calls(&mut builder, second, second_plan, &mut calls);
+    add_calls(&mut builder, first, first_plan, &mut calls);
+    Ok(builder.finish())
+}
+
+/// Why bytes made no case.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct GenerateError(pub String);
+
+impl From<DecodeError> for GenerateError {
+    fn from(error: DecodeError) -> Self {
+        GenerateError(format!("generated module is refused: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_make_a_case_or_say_why_not(
+            data in proptest::collection::vec(any::<u8>(), 0..600),
+        ) {
+            let _ = case_from_bytes(&data);
+        }
+
+        #[test]
+        fn modules_with_flaws_are_refused_or_run(
+            seed: u64,
+            flips in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let mut wasm = loops::wasm(seed);
+            for (at, byte) in flips {
+                let at = at.index(wasm.len());
+                wasm[at] = byte;
+            }
+            // Whatever comes of it, it is no panic.
+            let _ = case_from_bytes(&wasm);
+        }
+    }
+
+    #[test]
+    fn the_same_bytes_make_the_same_case() {
+        for size in [0, 5, 31, 32, 33, 700] {
+            let data: Vec<u8> = (0..size).map(|at: u32| (at * 37) as u8).collect();
+            let [first, again] = [case_from_bytes(&data), case_from_bytes(&data)];
+            assert_eq!(format!("{first:?}"), format!("{again:?}"));
+        }
+    }
+
+    /// How a case that `data` makes is called, without its modules.
+    fn calls(data: &[u8]) -> (Settings, String) {
+        let case = case_from_bytes_with(data, [Generator::SingleOp].into_iter().collect())
+            .expect("a case");
+        let functions: Vec<String> = case
+            .steps
+            .iter()
+            .map(|step| format!("{:?}", step.action))
+            .collect();
+        (case.settings, functions.join("\n"))
+    }
+
+    #[test]
+    fn the_head_says_what_is_called_and_the_body_what_is_run() {
+        let mut data = vec![0; 400];
+        rng::Rng::new(11).fill(&mut data);
+        data[1] = 0;
+        let (settings, steps) = calls(&data);
+        // Another seed of calls: the same settings, other arguments.
+        let mut other = data.clone();
+        other[8] ^= 1;
+        let (other_settings, other_steps) = calls(&other);
+        assert_eq!(settings, other_settings);
+        assert_ne!(steps, other_steps);
+        // Another end of the body: the same settings and calls, of what is another module.
+        let mut other = data.clone();
+        other[60] ^= 0x80;
+        assert_eq!(settings, calls(&other).0);
+    }
+
+    #[test]
+    fn names_parse_back() {
+        let names: Vec<&str> = Generator::ALL.map(Generator::name).to_vec();
+        assert_eq!(names.join(",").parse(), Ok(Generators::all()));
+        assert!("wasm_smith,nonsense".parse::<Generators>().is_err());
+        assert!("".parse::<Generators>().is_err());
+    }
+
+    #[test]
+    fn every_generator_is_chosen_by_some_byte() {
+        for set in [
+            Generators::all(),
+            Generator::ALL[..1].iter().copied().collect(),
+        ] {
+            let chosen: Generators = (0..=255).filter_map(|byte| set.choose(byte)).collect();
+            assert_eq!(chosen, set);
+        }
+        assert_eq!(Generators::NONE.choose(7), None);
+    }
+}

@@ -1,0 +1,80 @@
+//! Programs about references: externref and funcref tables, globals, locals, and the stack.
+//!
+//! wasm-smith has all of the instructions, but its references are null: it has nothing to make an
+//! object with, and hardly ever moves one from where it is to where it is used. Reference counts
+//! only go wrong where objects are shared, overwritten, held by the stack alone across a call that
+//! collects, and given up in the middle of a bulk operation. Here programs consist of that, over a
+//! few objects in a few small places, so that they meet:
+//!
+//! - `parallax.make`, `take` and `gc` are called directly and through tables;
+//! - references lie on the operand stack, in locals, in block parameters and in the arguments of
+//!   calls, one to eight at a time, across loops, calls and collections, down to recursion;
+//! - slots are set to what they hold, to what another slot holds, and to null; ranges overlap;
+//!   tables grow in the middle; segments are dropped; now and then an access is out of bounds in
+//!   the middle of a sequence.
+//!
+//! Programs are valid by construction, and end by construction: loops count, functions call only
+//! functions made before them (but for one kind that counts down), and what stands in tables calls
+//! the host alone. Most accesses are inside the initial bounds, which no table ever shrinks below.
+
+mod control;
+mod objects;
+mod program;
+mod statements;
+
+use super::calls::CallPlan;
+use super::input::Header;
+use super::source::Source;
+use super::{GenerateError, Generated};
+use crate::case::Settings;
+
+/// About how many statements a call may come to.
+const MOST_WORK: u32 = 160;
+
+/// Capacities of the activations table, one for every value of the upper four bits of the byte
+/// that chooses: mostly so small that it overflows all the time.
+const CAPACITIES: [u32; 16] = [1, 2, 3, 4, 8, 64, 512, 4096, 1, 1, 1, 2, 2, 3, 4, 8];
+
+/// Makes a module from an input's head and body.
+pub(super) fn module(
+    header: &Header,
+    body: &[u8],
+    settings: &mut Settings,
+) -> Result<Generated, GenerateError> {
+    settings.activations_capacity = CAPACITIES[usize::from(header.activations() >> 4)];
+    let mut source = Source::new(body, header.shape_seed);
+    Ok(Generated {
+        wasm: program::module(&mut source),
+        plan: CallPlan {
+            budget: 10,
+            rounds: 3,
+            collects: 12,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_valid() {
+        for seed in 0..3_000 {
+            let mut source = Source::new(&[], seed);
+            let wasm = program::module(&mut source);
+            if let Err(error) = wasmparser::validate(&wasm) {
+                panic!("seed {seed}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_make_a_program() {
+        for byte in 0..=255 {
+            let wasm = program::module(&mut Source::new(&[byte; 4_000], 0));
+            if let Err(error) = wasmparser::validate(&wasm) {
+                panic!("byte {byte}: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Branches, loops, switches and recursion: references that flow along edges.
+
+use wasm_encoder::{BlockType, Instruction};
+
+use super::program::DEEPEST;
+use super::statements::Writer;
+use crate::case::module::ValType;
+use crate::generate::source::Source;
+
+/// Loops and blocks in each other at most.
+const DEEPEST_NESTING: u32 = 3;
+
+const E: ValType = ValType::ExternRef;
+
+/// Types of what blocks take and give.
+const FLOWS: [&[ValType]; 4] = [&[], &[E], &[E, E], &[E, ValType::FuncRef, E]];
+
+impl Writer<'_> {
+    fn nested(&mut self, times: u32, write: impl FnOnce(&mut Self)) {
+        let outer = self.times;
+        self.times *= times;
+        self.depth += 1;
+        write(self);
+        self.depth -= 1;
+        self.times = outer;
+    }
+
+    fn block_type(&mut self, params: &[ValType], results: &[ValType]) -> BlockType {
+        BlockType::FunctionType(self.program.sketch.ty(params, results))
+    }
+
+    fn too_deep(&mut self, source: &mut Source<'_>) -> bool {
+        let deep = self.depth >= DEEPEST_NESTING;
+        if deep {
+            self.object(0, source);
+            self.consume_object(source);
+        }
+        deep
+    }
+
+    /// `if` with objects that both arms take and give.
+    pub(super) fn branch(&mut self, source: &mut Source<'_>) {
+        if self.too_deep(source) {
+            return;
+        }
+        let flow = *source.pick(&FLOWS);
+        let ty = self.block_type(flow, flow);
+        for item in flow {
+            self.value(*item, source);
+        }
+        self.number(source);
+        self.body.push(Instruction::If(ty));
+        self.nested(1, |writer| {
+            writer.statements(source.range(1, 2), source);
+            writer.body.push(Instruction::Else);
+            if source.percent(50) {
+                writer.consume(flow, source);
+                for item in flow {
+                    writer.value(*item, source);
+                }
+            }
+            writer.statements(source.below(2), source);
+        });
+        self.body.push(Instruction::End);
+        self.consume(flow, source);
+    }
+
+    /// A loop of a few iterations that carries objects as parameters, or leaves by a branch.
+    ///
+    /// ```text
+    /// counter = times
+    /// objects
+    /// loop (params flow) (results flow)
+    ///     statements; consume; objects
+    ///     counter -= 1; br_if 0
+    /// end
+    /// consume
+    /// ```
+    pub(super) fn counted_loop(&mut self, source: &mut Source<'_>) {
+        if self.too_deep(source) || !self.affords(12) {
+            return self.collect();
+        }
+        let times = source.range(2, 4);
+        let flow = *source.pick(&FLOWS);
+        let ty = self.block_type(flow, flow);
+        let counter = self.body.local(ValType::I32);
+        self.body.extend(&[
+            Instruction::I32Const(times as i32),
+            Instruction::LocalSet(counter),
+        ]);
+        for item in flow {
+            self.value(*item, source);
+        }
+        self.body.push(Instruction::Loop(ty));
+        let outer = self.counter.replace(counter);
+        self.nested(times, |writer| {
+            if source.percent(50) {
+                writer.collect();
+            }
+            writer.statements(source.range(1, 2), source);
+            if source.percent(60) {
+                writer.consume(flow, source);
+                for item in flow {
+                    writer.value(*item, source);
+                }
+            }
+        });
+        self.counter = outer;
+        self.body.extend(&[
+            Instruction::LocalGet(counter),
+            Instruction::I32Const(1),
+            Instruction::I32Sub,
+            Instruction::LocalTee(counter),
+            Instruction::BrIf(0),
+            Instruction::End,
+        ]);
+        self.consume(flow, source);
+    }
+
+    /// Two objects that `br_table` carries to one of three ends, which each do something with
+    /// them.
+    ///
+    /// ```text
+    /// block (results e e)          ;; both, from here or from within
+    ///     block (results e e)
+    ///         block (results e e)
+    ///             objects; number; br_table 0 1 2
+    ///         end
+    ///         consume; statement; objects; br 1
+    ///     end
+    ///     consume; statement; objects
+    /// end
+    /// consume
+    /// ```
+    pub(super) fn switch(&mut self, source: &mut Source<'_>) {
+        if self.too_deep(source) {
+            return;
+        }
+        let flow = FLOWS[1 + source.below(3) as usize];
+        let ty = self.block_type(&[], flow);
+        for _ in 0..3 {
+            self.body.push(Instruction::Block(ty));
+        }
+        self.nested(1, |writer| {
+            for item in flow {
+                writer.value(*item, source);
+            }
+            writer.number(source);
+            let targets = [source.below(3), source.below(3), source.below(3)];
+            writer.body.push(Instruction::BrTable(
+                targets.as_slice().into(),
+                source.below(3),
+            ));
+            for arm in 0..2 {
+                writer.body.push(Instruction::End);
+                writer.consume(flow, source);
+                writer.statements(1, source);
+                for item in flow {
+                    writer.value(*item, source);
+                }
+                if arm == 0 && source.percent(50) {
+                    writer.body.push(Instruction::Br(1));
+                }
+            }
+        });
+        self.body.push(Instruction::End);
+        self.consume(flow, source);
+    }
+
+    /// Writes the body of a function that calls itself, `function`; local `number` counts down.
+    pub(super) fn count_down(&mut self, function: u32, number: u32, source: &mut Source<'_>) {
+        let result = self.block_type(&[], &[E]);
+        // Others must not change what ends the recursion.
+        self.numbers.retain(|local| *local != number);
+        self.body.extend(&[
+            Instruction::LocalGet(number),
+            Instruction::I32Const(DEEPEST),
+            Instruction::I32And,
+            Instruction::LocalTee(number),
+            Instruction::I32Eqz,
+            Instruction::If(result),
+        ]);
+        self.statements(2, source);
+        if source.percent(60) {
+            self.collect();
+        }
+        self.object(1, source);
+        self.body.push(Instruction::Else);
+        let held = source.range(0, 3);
+        for _ in 0..held {
+            self.object(1, source);
+        }
+        self.object(1, source);
+        self.body.extend(&[
+            Instruction::LocalGet(number),
+            Instruction::I32Const(1),
+            Instruction::I32Sub,
+            Instruction::Call(function),
+        ]);
+        for _ in 0..held {
+            self.consume_object(source);
+        }
+        self.statements(source.below(2), source);
+        self.body.push(Instruction::End);
+    }
+}

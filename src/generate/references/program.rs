@@ -1,0 +1,362 @@
+//! The state and functions of a program.
+
+use wasm_encoder::{ConstExpr, HeapType, Instruction};
+
+use super::statements::Writer;
+use crate::case::module::ValType;
+use crate::generate::sketch::{Body, Origin, Sketch};
+use crate::generate::source::Source;
+
+const E: ValType = ValType::ExternRef;
+const I: ValType = ValType::I32;
+
+/// A function type: parameters and results.
+type Signature = (&'static [ValType], &'static [ValType]);
+
+/// The type of `parallax.gc`.
+const NOTHING: Signature = (&[], &[]);
+/// The type of `parallax.make`.
+const GIVES: Signature = (&[], &[E]);
+/// The type of `parallax.take`.
+const TAKES: Signature = (&[E], &[]);
+/// The type of functions that count down to themselves.
+const COUNTS_DOWN: Signature = (&[E, I], &[E]);
+
+/// Types of functions, few enough that indirect calls and imports find each other. The last does
+/// not fit into registers, on either side.
+const SIGNATURES: [Signature; 9] = [
+    GIVES,
+    (&[E], &[E]),
+    TAKES,
+    (&[I], &[]),
+    (&[E, I], &[E, I]),
+    (&[E, E], &[E, E]),
+    (&[I, E, E, E], &[E, E, E]),
+    (&[I, I], &[E, E]),
+    (&[E, E, I, E, E, E, I, E, E], &[E, E, E, I, E, E, E, E]),
+];
+
+/// How deep functions that count down may go, a mask.
+pub(super) const DEEPEST: i32 = 7;
+
+/// A function that may be called.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Callee {
+    pub(super) function: u32,
+    pub(super) ty: u32,
+    pub(super) signature: Signature,
+    /// About how many statements a call comes to.
+    pub(super) work: u32,
+    /// Whether it calls nothing but the host's `parallax` functions, so that it may stand in
+    /// tables.
+    pub(super) leaf: bool,
+}
+
+/// A table, with the size that it has at least.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Table {
+    pub(super) index: u32,
+    pub(super) size: u32,
+}
+
+/// Slots of a function table that hold, at first, functions of one type.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slots {
+    pub(super) table: u32,
+    pub(super) first: u32,
+    pub(super) count: u32,
+    pub(super) callee: Callee,
+}
+
+/// A passive element segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    pub(super) index: u32,
+    pub(super) length: u32,
+}
+
+/// A program: its state, and what may be called by functions made from here on.
+pub(super) struct Program {
+    pub(super) sketch: Sketch,
+    pub(super) make: u32,
+    pub(super) take: u32,
+    pub(super) collect: u32,
+    /// Tables of externrefs; the first has an element.
+    pub(super) object_tables: Vec<Table>,
+    /// Tables of funcrefs; the first holds what is called indirectly, others anything.
+    pub(super) function_tables: Vec<Table>,
+    /// Externref globals that may be set; at least one.
+    pub(super) globals: Vec<u32>,
+    /// Externref globals that may not.
+    pub(super) constants: Vec<u32>,
+    /// A funcref global.
+    pub(super) function_global: u32,
+    pub(super) object_segments: Vec<Segment>,
+    pub(super) function_segments: Vec<Segment>,
+    pub(super) callees: Vec<Callee>,
+    /// Functions that `ref.func` may name.
+    pub(super) named: Vec<u32>,
+    pub(super) slots: Vec<Slots>,
+}
+
+/// Makes a program.
+pub(super) fn module(source: &mut Source<'_>) -> Vec<u8> {
+    let mut program = Program::imported_functions(source);
+    program.tables(source);
+    program.globals(source);
+    program.segments_of_objects(source);
+    program.function(true, source);
+    program.functions_in_tables(source);
+    if source.percent(25) {
+        program.count_down(source);
+    }
+    program.function(false, source);
+    if source.percent(25) {
+        program.function(false, source);
+    }
+    program.sketch.finish()
+}
+
+impl Program {
+    fn imported_functions(source: &mut Source<'_>) -> Program {
+        let mut sketch = Sketch::default();
+        let mut import = |module: &str, name: &str, (params, results): Signature| {
+            let ty = sketch.ty(params, results);
+            (sketch.import_function(module, name, ty), ty)
+        };
+        let (make, _) = import("parallax", "make", GIVES);
+        let (take, _) = import("parallax", "take", TAKES);
+        let (collect, _) = import("parallax", "gc", NOTHING);
+        let mut callees = Vec::new();
+        for name in 0..source.below(3) {
+            let signature = *source.pick(&SIGNATURES);
+            let (function, ty) = import("host", &format!("function{name}"), signature);
+            callees.push(Callee {
+                function,
+                ty,
+                signature,
+                // Each call is an event with a list of counts. It may be another module's.
+                work: 12,
+                leaf: false,
+            });
+        }
+        Program {
+            sketch,
+            make,
+            take,
+            collect,
+            object_tables: Vec::new(),
+            function_tables: Vec::new(),
+            globals: Vec::new(),
+            constants: Vec::new(),
+            function_global: 0,
+            object_segments: Vec::new(),
+            function_segments: Vec::new(),
+            callees,
+            named: vec![make, take, collect],
+            slots: Vec::new(),
+        }
+    }
+
+    /// Adds tables of both types, imported ones first.
+    fn tables(&mut self, source: &mut Source<'_>) {
+        let objects = source.range(1, 3);
+        let total = objects + source.range(1, 2);
+        let imported = if source.percent(50) {
+            0
+        } else {
+            source.range(1, total)
+        };
+        // Which come first is drawn too: imports of either type occur alone.
+        let functions_first = source.percent(40);
+        for at in 0..total {
+            let origin = if at < imported {
+                Origin::Imported
+            } else {
+                Origin::Defined
+            };
+            let of_functions = if functions_first {
+                at < total - objects
+            } else {
+                at >= objects
+            };
+            let tables = if of_functions {
+                &mut self.function_tables
+            } else {
+                &mut self.object_tables
+            };
+            let smallest = u32::from(tables.is_empty());
+            let size = match source.below(16) {
+                0 => smallest,
+                1 => source.range(12, 30),
+                _ => source.range(1, 7),
+            };
+            let (element, size) = if of_functions {
+                (ValType::FuncRef, size + 4)
+            } else {
+                (E, size)
+            };
+            let maximum = source.percent(40).then(|| size + source.below(6));
+            let index = self.sketch.table(origin, element, size, maximum);
+            tables.push(Table { index, size });
+        }
+    }
+
+    fn globals(&mut self, source: &mut Source<'_>) {
+        let null = ConstExpr::ref_null(HeapType::EXTERN);
+        for _ in 0..source.below(3) {
+            let constant = self.sketch.global(Origin::Imported, E, false, &null);
+            self.constants.push(constant);
+        }
+        if source.percent(40) {
+            let global = self.sketch.global(Origin::Imported, E, true, &null);
+            self.globals.push(global);
+        }
+        for _ in 0..source.range(1, 2) {
+            let value = self.constant_object(source);
+            let global = self.sketch.global(Origin::Defined, E, true, &value);
+            self.globals.push(global);
+        }
+        let null = ConstExpr::ref_null(HeapType::FUNC);
+        self.function_global = self
+            .sketch
+            .global(Origin::Defined, ValType::FuncRef, true, &null);
+    }
+
+    /// An externref as a constant expression: null, or what an imported global holds.
+    fn constant_object(&self, source: &mut Source<'_>) -> ConstExpr {
+        match self.constants.as_slice() {
+            [_, ..] if source.percent(70) => ConstExpr::global_get(*source.pick(&self.constants)),
+            _ => ConstExpr::ref_null(HeapType::EXTERN),
+        }
+    }
+
+    fn segments_of_objects(&mut self, source: &mut Source<'_>) {
+        for _ in 0..source.range(1, 2) {
+            let items = self.constant_objects(4, source);
+            let length = items.len() as u32;
+            let index = self.sketch.elements_of(E, None, items);
+            self.object_segments.push(Segment { index, length });
+        }
+        for _ in 0..source.below(3) {
+            let table = *source.pick(&self.object_tables);
+            let items = self.constant_objects(table.size, source);
+            let offset = source.below(table.size - items.len() as u32 + 1);
+            let target = Some((table.index, offset));
+            self.sketch.elements_of(E, target, items);
+        }
+    }
+
+    fn constant_objects(&self, most: u32, source: &mut Source<'_>) -> Vec<ConstExpr> {
+        (0..source.below(most + 1))
+            .map(|_| self.constant_object(source))
+            .collect()
+    }
+
+    /// Puts leaf functions and the host's into tables, in runs of one type.
+    fn functions_in_tables(&mut self, source: &mut Source<'_>) {
+        let mut leaves: Vec<Callee> = self.callees.clone();
+        leaves.retain(|callee| callee.leaf);
+        for (function, signature) in [
+            (self.make, GIVES),
+            (self.take, TAKES),
+            (self.collect, NOTHING),
+        ] {
+            leaves.push(Callee {
+                function,
+                ty: self.sketch.type_of(function),
+                signature,
+                work: 2,
+                leaf: true,
+            });
+        }
+        let functions: Vec<u32> = leaves.iter().map(|leaf| leaf.function).collect();
+        self.sketch.declare_elements(&functions);
+        self.named = functions;
+
+        let table = self.function_tables[0];
+        let mut first = source.below(2);
+        for &leaf in &leaves {
+            let count = source.range(1, 2).min(table.size.saturating_sub(first));
+            if count == 0 {
+                break;
+            }
+            let items = vec![leaf.function; count as usize];
+            self.sketch.active_elements(table.index, first, &items);
+            self.slots.push(Slots {
+                table: table.index,
+                first,
+                count,
+                callee: leaf,
+            });
+            first += count + source.below(2);
+        }
+
+        let items: Vec<Option<u32>> = (0..source.range(1, 4))
+            .map(|_| source.percent(75).then(|| *source.pick(&self.named)))
+            .collect();
+        let index = self.sketch.passive_elements(ValType::FuncRef, &items);
+        self.function_segments.push(Segment {
+            index,
+            length: items.len() as u32,
+        });
+    }
+
+    /// Adds a function over what there is so far.
+    fn function(&mut self, leaf: bool, source: &mut Source<'_>) {
+        let signature = *source.pick(&SIGNATURES);
+        let mut writer = Writer::new(self, signature, leaf);
+        writer.statements(source.range(2, 5), source);
+        writer.results(signature.1, source);
+        let (body, work) = writer.finish();
+        self.add(signature, body, work, leaf, source);
+    }
+
+    fn add(
+        &mut self,
+        signature: Signature,
+        body: Body,
+        work: u32,
+        leaf: bool,
+        source: &mut Source<'_>,
+    ) {
+        let (params, results) = signature;
+        let ty = self.sketch.ty(params, results);
+        self.sketch.body(body);
+        let function = self.sketch.function(ty);
+        if source.percent(60) {
+            self.sketch.export(&format!("run{function}"), function);
+        }
+        self.callees.push(Callee {
+            function,
+            ty,
+            signature,
+            work,
+            leaf,
+        });
+    }
+
+    /// Adds a function that calls itself with a number one smaller, holding references in every
+    /// frame:
+    ///
+    /// ```text
+    /// count_down(object, number) =
+    ///     number &= DEEPEST
+    ///     if number = 0 { statements; an object }
+    ///     else { objects; count_down(an object, number - 1); statements; consume all }
+    /// ```
+    fn count_down(&mut self, source: &mut Source<'_>) {
+        let itself = self.sketch.function_count();
+        let mut writer = Writer::new(self, COUNTS_DOWN, true);
+        writer.count_down(itself, 1, source);
+        let (body, work) = writer.finish();
+        // It may not stand in tables, but what it calls is as bounded.
+        let work = work * (DEEPEST as u32 + 1);
+        self.add(COUNTS_DOWN, body, work, false, source);
+    }
+}
+
+/// The instruction that pushes a null of a reference type.
+pub(super) fn null(ty: ValType) -> Instruction<'static> {
+    Instruction::RefNull(crate::generate::sketch::heap(ty))
+}

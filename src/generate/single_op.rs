@@ -1,0 +1,63 @@
+//! One instruction, many operands.
+//!
+//! wasm-smith spreads over all instructions, and its operands are what happens to lie on the
+//! stack: a given instruction meets few values, and never those where it goes wrong. Here a module
+//! is about one instruction, which is applied to many interesting operands, in the shapes in which
+//! compilers treat it differently: operands from memory, from parameters, constant on either side,
+//! and results that are used at once by another instruction or by a branch.
+
+mod memory;
+mod tables;
+mod values;
+
+use super::calls::CallPlan;
+use super::input::Header;
+use super::source::Source;
+use super::{GenerateError, Generated};
+use crate::case::Settings;
+
+/// Makes a module from an input's head and body.
+pub(super) fn module(
+    header: &Header,
+    body: &[u8],
+    settings: &mut Settings,
+) -> Result<Generated, GenerateError> {
+    // These modules store what they compute: a NaN's payload would show.
+    settings.canonicalise_nans = true;
+    let mut source = Source::new(body, header.shape_seed);
+    let wasm = match source.below(20) {
+        0..=9 => values::module(&mut source),
+        10..=14 => memory::accesses(&mut source),
+        15 => memory::bulk(&mut source),
+        16..=17 => tables::calls(&mut source),
+        _ => tables::accesses(&mut source),
+    };
+    Ok(Generated {
+        wasm,
+        plan: CallPlan {
+            budget: 14,
+            rounds: 6,
+            collects: 0,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_valid() {
+        for seed in 0..3_000 {
+            let header = Header::split(&[]).0;
+            let header = Header {
+                shape_seed: seed,
+                ..header
+            };
+            let made = module(&header, &[], &mut Settings::default()).expect("a module");
+            if let Err(error) = wasmparser::validate(&made.wasm) {
+                panic!("seed {seed}: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! Modules about an instruction that accesses memory, at its end more than anywhere else.
+
+use wasm_encoder::{BlockType, ConstExpr, Instruction};
+
+use crate::case::module::ValType;
+use crate::generate::expr::Scope;
+use crate::generate::ops::{ACCESSES, Access, AccessCode};
+use crate::generate::sketch::{Body, Origin, Sketch, constant, mem_arg};
+use crate::generate::source::Source;
+
+/// Bytes of a page.
+const PAGE: u32 = 0x1_0000;
+
+/// Parameters of the functions here: an i32 and an i64 to make addresses from, and a value.
+const A: u32 = 0;
+const B: u32 = 1;
+const VALUE: u32 = 2;
+
+/// A module about one to three accesses, combined.
+pub(super) fn accesses(source: &mut Source<'_>) -> Vec<u8> {
+    let mut sketch = Sketch::default();
+    let pages = memory(&mut sketch, source);
+    let progress = sketch.global(
+        Origin::Defined,
+        ValType::I32,
+        true,
+        &ConstExpr::i32_const(-1),
+    );
+    let main = source.pick(ACCESSES);
+    for _ in 0..source.range(2, 4) {
+        function(&mut sketch, main, pages, source);
+    }
+    if source.percent(60) {
+        walk(&mut sketch, main, pages, progress, source);
+    }
+    if source.percent(40) {
+        let other = source.pick(ACCESSES);
+        function(&mut sketch, other, pages, source);
+    }
+    sketch.finish()
+}
+
+/// Adds a memory with something in it; returns its size in pages.
+fn memory(sketch: &mut Sketch, source: &mut Source<'_>) -> u32 {
+    let origin = if source.percent(35) {
+        Origin::Imported
+    } else {
+        Origin::Defined
+    };
+    let pages = *source.pick(&[1, 1, 1, 2, 3]);
+    let maximum = match source.below(3) {
+        0 => None,
+        1 => Some(u64::from(pages)),
+        _ => Some(u64::from(pages + source.below(4))),
+    };
+    sketch.memory(origin, u64::from(pages), maximum);
+    let mut bytes = [0; 96];
+    let mut rng = source.rng();
+    rng.fill(&mut bytes);
+    sketch.active_data(0, &bytes[..32]);
+    sketch.active_data(pages * PAGE - 64, &bytes[32..]);
+    pages
+}
+
+/// A static offset: none, small, or one that reaches the end of the memory or of the index space.
+fn offset(bytes: u32, pages: u32, source: &mut Source<'_>) -> u32 {
+    let end = pages * PAGE;
+    match source.below(16) {
+        0..=6 => 0,
+        7..=9 => source.below(64),
+        10 => source.below(PAGE),
+        11 => end - bytes,
+        12 => end - bytes - source.below(16),
+        13 => end + source.below(3) - 1,
+        14 => PAGE * source.below(8),
+        _ => *source.pick(&[
+            0x7fff_ffff,
+            0x8000_0000,
+            0xffff_ffff,
+            0xffff_fff0,
+            0xffff_0000,
+        ]),
+    }
+}
+
+/// Emits an address. With `offset` added, most lie inside the memory or just outside.
+fn address(bytes: u32, offset: u32, pages: u32, body: &mut Body, source: &mut Source<'_>) {
+    let end = (pages * PAGE).wrapping_sub(offset).wrapping_sub(bytes);
+    let kind = source.below(16);
+    match kind {
+        // As it comes: small numbers and page boundaries.
+        0 | 1 => {
+            body.push(Instruction::LocalGet(A));
+        }
+        // On both sides of the last address that is inside.
+        2..=6 => {
+            body.extend(&[
+                Instruction::LocalGet(A),
+                Instruction::I32Const(15),
+                Instruction::I32And,
+                Instruction::I32Const(end.wrapping_sub(9) as i32),
+                Instruction::I32Add,
+            ]);
+        }
+        // Inside, by a mask that a compiler could see through.
+        7 | 8 => {
+            body.extend(&[
+                Instruction::LocalGet(A),
+                Instruction::I32Const(*source.pick(&[0xff, 0xfff, 0xffff])),
+                Instruction::I32And,
+            ]);
+        }
+        // Base and scaled index.
+        9 | 10 => {
+            let mask = *source.pick(&[0x1f, 0xff, -1]);
+            body.extend(&[
+                Instruction::LocalGet(A),
+                Instruction::I32Const(*source.pick(&[0xff, 0x7ff])),
+                Instruction::I32And,
+                Instruction::LocalGet(B),
+                Instruction::I32WrapI64,
+                Instruction::I32Const(mask),
+                Instruction::I32And,
+                Instruction::I32Const(source.below(6) as i32),
+                if source.percent(85) {
+                    Instruction::I32Shl
+                } else {
+                    Instruction::I32Mul
+                },
+                Instruction::I32Add,
+            ]);
+        }
+        // The low or the high half of an i64.
+        11 => {
+            body.push(Instruction::LocalGet(B));
+            if source.percent(50) {
+                body.push(Instruction::I64Const(*source.pick(&[1, 16, 32, 33, 48])));
+                body.push(Instruction::I64ShrU);
+            }
+            body.push(Instruction::I32WrapI64);
+        }
+        // An i32 extended, shifted as an i64, and cut again.
+        12 => {
+            body.push(Instruction::LocalGet(A));
+            body.push(if source.percent(50) {
+                Instruction::I64ExtendI32S
+            } else {
+                Instruction::I64ExtendI32U
+            });
+            body.extend(&[
+                Instruction::I64Const(i64::from(source.below(5))),
+                Instruction::I64Shl,
+                Instruction::I64Const(0x1_0000_ffff),
+                Instruction::I64And,
+                Instruction::I32WrapI64,
+            ]);
+        }
+        // A constant just inside, at, or just outside the end.
+        13 => {
+            let beyond = source.below(4) as i32 - 2;
+            body.push(Instruction::I32Const((end as i32).wrapping_add(beyond)));
+        }
+        // One of two.
+        14 => {
+            body.extend(&[
+                Instruction::I32Const(source.below(256) as i32),
+                Instruction::I32Const((end as i32).wrapping_add(source.below(2) as i32)),
+                Instruction::LocalGet(A),
+                Instruction::I32Const(source.below(16) as i32),
+                Instruction::I32LtU,
+                Instruction::Select,
+            ]);
+        }
+        // A narrow index, sign-extended: negative ones are far outside.
+        _ => {
+            body.push(Instruction::LocalGet(A));
+            body.push(if source.percent(50) {
+                Instruction::I32Extend8S
+            } else {
+                Instruction::I32Extend16S
+            });
+        }
+    }
+}
+
+/// Emits an access; what it loads is left on the stack.
+fn access(
+    access: &Access,
+    address: impl Fn(&mut Body, &mut Source<'_>, u32),
+    offset: u32,
+    body: &mut Body,
+    source: &mut Source<'_>,
+) {
+    let mut memarg = mem_arg(offset);
+    memarg.align = source.below(access.bytes.trailing_zeros() + 1);
+    let lane = source.below(u32::from(16 / access.bytes)) as u8;
+    address(body, source, offset);
+    let instruction = match access.code {
+        AccessCode::Load(make) => make(memarg),
+        AccessCode::Store(make) => {
+            value(access, body, source);
+            make(memarg)
+        }
+        AccessCode::LoadLane(make) => {
+            value(access, body, source);
+            make(memarg, lane)
+        }
+        AccessCode::StoreLane(make) => {
+            value(access, body, source);
+            make(memarg, lane)
+        }
+    };
+    body.push(instruction);
+}
+
+/// Emits the value to store: the parameter or a constant.
+fn value(access: &Access, body: &mut Body, source: &mut Source<'_>) {
+    if source.percent(70) {
+        body.push(Instruction::LocalGet(VALUE));
+    } else {
+        let palette = Scope::new().palette;
+        body.push(constant(palette.value(access.value, &mut source.rng())));
+    }
+}
+
+fn loads(access: &Access) -> bool {
+    matches!(access.code, AccessCode::Load(_) | AccessCode::LoadLane(_))
+}
+
+/// A function that does one access, or the same one twice at addresses that may overlap.
+fn function(sketch: &mut Sketch, what: &Access, pages: u32, source: &mut Source<'_>) {
+    let mut body = Body::new(3);
+    let params = [ValType::I32, ValType::I64, what.value];
+    let bytes = u32::from(what.bytes);
+    let mut results = Vec::new();
+    let times = if source.percent(30) { 2 } else { 1 };
+    for _ in 0..times {
+        let offset = offset(bytes, pages, source);
+        let emit = |body: &mut Body, source: &mut Source<'_>, offset: u32| {
+            address(bytes, offset, pages, body, source);
+        };
+        access(what, emit, offset, &mut body, source);
+        if loads(what) {
+            results.push(what.value);
+        }
+        if source.percent(10) {
+            grow(&mut body, source);
+        }
+    }
+    sketch.add(&params, &results, body);
+}
+
+/// Emits a growth by little, whose result is dropped.
+fn grow(body: &mut Body, source: &mut Source<'_>) {
+    body.extend(&[
+        Instruction::I32Const(source.below(3) as i32),
+        Instruction::MemoryGrow(0),
+        Instruction::Drop,
+    ]);
+}
+
+/// A function that walks towards the end of the memory, up to it or past it, and keeps in a global
+/// how far it came.
+fn walk(sketch: &mut Sketch, what: &Access, pages: u32, progress: u32, source: &mut Source<'_>) {
+    let bytes = u32::from(what.bytes);
+    let mut body = Body::new(3);
+    let at = body.local(ValType::I32);
+    let offset = *source.pick(&[0, 0, 1, 8, 4096]);
+    let last = (pages * PAGE - bytes - offset) as i32;
+    let stride = source.range(1, 17) as i32;
+    let steps = source.range(3, 20) as i32;
+    // Where the bound is `last + 1`, exactly the accesses that are inside are made.
+    let bound = last + *source.pick(&[1, 1, 1, 2, 64]);
+    body.extend(&[
+        Instruction::I32Const(last - steps * stride + source.below(3) as i32),
+        Instruction::LocalSet(at),
+        Instruction::Loop(BlockType::Empty),
+        Instruction::LocalGet(at),
+        Instruction::GlobalSet(progress),
+    ]);
+    let emit = |body: &mut Body, _: &mut Source<'_>, _| {
+        body.push(Instruction::LocalGet(at));
+    };
+    access(what, emit, offset, &mut body, source);
+    if loads(what) {
+        body.push(Instruction::LocalSet(VALUE));
+    }
+    body.extend(&[
+        Instruction::LocalGet(at),
+        Instruction::I32Const(stride),
+        Instruction::I32Add,
+        Instruction::LocalTee(at),
+        Instruction::I32Const(bound),
+        Instruction::I32LtS,
+        Instruction::BrIf(0),
+        Instruction::End,
+        Instruction::LocalGet(VALUE),
+    ]);
+    sketch.add(
+        &[ValType::I32, ValType::I64, what.value],
+        &[what.value],
+        body,
+    );
+}
+
+/// A module about bulk memory instructions and the size of the memory.
+pub(super) fn bulk(source: &mut Source<'_>) -> Vec<u8> {
+    let mut sketch = Sketch::default();
+    let pages = memory(&mut sketch, source);
+    let length = source.below(40);
+    let mut bytes = vec![0; length as usize];
+    source.rng().fill(&mut bytes);
+    let segment = sketch.passive_data(&bytes);
+    // Segments 0 and 1 are active, and so dropped when code runs.
+    let segments = [segment, segment, segment, 0];
+
+    for _ in 0..source.range(3, 5) {
+        let mut body = Body::new(3);
+        let mut results = Vec::new();
+        match source.below(8) {
+            0 | 1 => {
+                near(A, pages, &mut body, source);
+                body.push(Instruction::LocalGet(B));
+                count(&mut body, source);
+                body.push(Instruction::MemoryFill(0));
+            }
+            2 | 3 => {
+                near(A, pages, &mut body, source);
+                near(B, pages, &mut body, source);
+                count(&mut body, source);
+                body.push(Instruction::MemoryCopy {
+                    src_mem: 0,
+                    dst_mem: 0,
+                });
+            }
+            4 | 5 => {
+                near(A, pages, &mut body, source);
+                body.extend(&[
+                    Instruction::LocalGet(B),
+                    Instruction::I32Const(length as i32 + 2),
+                    Instruction::I32RemU,
+                ]);
+                count(&mut body, source);
+                body.push(Instruction::MemoryInit {
+                    mem: 0,
+                    data_index: *source.pick(&segments),
+                });
+            }
+            6 => {
+                if source.percent(40) {
+                    body.push(Instruction::DataDrop(*source.pick(&segments)));
+                }
+                body.push(Instruction::LocalGet(A));
+                if source.percent(70) {
+                    body.extend(&[Instruction::I32Const(3), Instruction::I32And]);
+                }
+                body.push(Instruction::MemoryGrow(0));
+                body.push(Instruction::MemorySize(0));
+                results = vec![ValType::I32; 2];
+            }
+            _ => {
+                body.push(Instruction::MemorySize(0));
+                body.push(Instruction::DataDrop(segment));
+                results = vec![ValType::I32];
+            }
+        }
+        sketch.add(&[ValType::I32; 3], &results, body);
+    }
+    sketch.finish()
+}
+
+/// Emits an address from a parameter: as it is, low, or around the end.
+fn near(param: u32, pages: u32, body: &mut Body, source: &mut Source<'_>) {
+    body.push(Instruction::LocalGet(param));
+    match source.below(6) {
+        0 => {}
+        1 | 2 => {
+            body.extend(&[Instruction::I32Const(0x3f), Instruction::I32And]);
+        }
+        _ => {
+            body.extend(&[
+                Instruction::I32Const(31),
+                Instruction::I32And,
+                Instruction::I32Const((pages * PAGE) as i32 - 28),
+                Instruction::I32Add,
+            ]);
+        }
+    }
+}
+
+/// Emits a length from the third parameter.
+fn count(body: &mut Body, source: &mut Source<'_>) {
+    body.push(Instruction::LocalGet(VALUE));
+    if source.percent(90) {
+        let mask = *source.pick(&[0, 3, 15, 31]);
+        body.extend(&[Instruction::I32Const(mask), Instruction::I32And]);
+    }
+}

@@ -1,0 +1,352 @@
+//! Modules about an instruction that has to do with tables: indirect calls, and the table
+//! instructions.
+
+use wasm_encoder::{BlockType, ConstExpr, HeapType, Instruction};
+
+use crate::case::module::ValType;
+use crate::generate::EXTERNREF_PERCENT;
+use crate::generate::expr::Scope;
+use crate::generate::sketch::{Body, Origin, Sketch, encoded, heap};
+use crate::generate::source::Source;
+
+/// Function types among which indirect calls choose; two that differ in little, and one of
+/// several results.
+const SIGNATURES: [(&[ValType], &[ValType]); 6] = [
+    (&[], &[ValType::I32]),
+    (&[ValType::I32], &[ValType::I32]),
+    (&[ValType::I32], &[ValType::I64]),
+    (&[ValType::I64, ValType::F32], &[ValType::F32]),
+    (&[ValType::V128, ValType::F64], &[ValType::V128]),
+    (&[ValType::F64], &[ValType::F64, ValType::I32, ValType::I64]),
+];
+
+/// Adds one to three tables, imported ones first, and returns their sizes.
+fn tables(sketch: &mut Sketch, element: ValType, source: &mut Source<'_>) -> Vec<u32> {
+    let count = source.range(1, 3);
+    let imported = source.below(count + 1);
+    (0..count)
+        .map(|table| {
+            let origin = if table < imported {
+                Origin::Imported
+            } else {
+                Origin::Defined
+            };
+            let size = source.below(14);
+            let maximum = source.percent(50).then(|| size + source.below(10));
+            sketch.table(origin, element, size, maximum);
+            size
+        })
+        .collect()
+}
+
+/// Adds functions, one or two of each signature drawn; imported ones come first. Returns all.
+fn functions(sketch: &mut Sketch, source: &mut Source<'_>) -> Vec<u32> {
+    for name in 0..source.below(3) {
+        let (params, results) = *source.pick(&SIGNATURES);
+        let ty = sketch.ty(params, results);
+        sketch.import_function("host", &format!("function{name}"), ty);
+    }
+    for _ in 0..source.range(2, 5) {
+        let (params, results) = *source.pick(&SIGNATURES);
+        let mut scope = Scope::new();
+        for (local, ty) in params.iter().enumerate() {
+            scope.variable(*ty, local as u32);
+        }
+        let mut body = Body::new(params.len());
+        for result in results {
+            scope.expression(*result, 1, &mut body, source);
+        }
+        sketch.add(params, results, body);
+    }
+    (0..sketch.function_count()).collect()
+}
+
+/// Puts functions at some slots of the tables, and leaves others null.
+fn fill(sketch: &mut Sketch, sizes: &[u32], functions: &[u32], source: &mut Source<'_>) {
+    for (table, size) in sizes.iter().enumerate() {
+        for _ in 0..source.range(1, 2) {
+            let offset = source.below(*size + 1);
+            let length = source.below(size - offset + 1);
+            let items: Vec<u32> = (0..length).map(|_| *source.pick(functions)).collect();
+            sketch.active_elements(table as u32, offset, &items);
+        }
+    }
+}
+
+/// A module about `call_indirect`: to functions of the right type and of others, to null and past
+/// the end.
+pub(super) fn calls(source: &mut Source<'_>) -> Vec<u8> {
+    let mut sketch = Sketch::default();
+    let functions = functions(&mut sketch, source);
+    let sizes = tables(&mut sketch, ValType::FuncRef, source);
+    fill(&mut sketch, &sizes, &functions, source);
+    for at in 0..source.range(2, 4) {
+        let function = *source.pick(&functions);
+        let ty = sketch.type_of(function);
+        let signature = sketch.func_type(ty).clone();
+        let table = source.below(sizes.len() as u32);
+        let size = sizes[table as usize];
+
+        let mut params = vec![ValType::I32];
+        params.extend_from_slice(&signature.params);
+        let mut body = Body::new(params.len());
+        for param in 1..params.len() as u32 {
+            body.push(Instruction::LocalGet(param));
+        }
+        element(size, &mut body, source);
+        body.push(Instruction::CallIndirect {
+            type_index: ty,
+            table_index: table,
+        });
+        // The same call in tail position of a branch, and its results dropped.
+        if source.percent(20) {
+            for _ in &signature.results {
+                body.push(Instruction::Drop);
+            }
+            for param in 1..params.len() as u32 {
+                body.push(Instruction::LocalGet(param));
+            }
+            body.push(Instruction::I32Const(source.below(size + 1) as i32));
+            body.push(Instruction::CallIndirect {
+                type_index: ty,
+                table_index: table,
+            });
+        }
+        let caller = sketch.add(&params, &signature.results, body);
+        sketch.export(&format!("call{at}"), caller);
+    }
+    if source.percent(60) {
+        dispatch(&mut sketch, source);
+    }
+    sketch.finish()
+}
+
+/// Emits an index from the first parameter: around the size of the table, mostly inside.
+fn element(size: u32, body: &mut Body, source: &mut Source<'_>) {
+    body.push(Instruction::LocalGet(0));
+    match source.below(8) {
+        0 => {}
+        1 => {
+            body.push(Instruction::Drop);
+            body.push(Instruction::I32Const(source.below(size + 2) as i32));
+        }
+        2 => {
+            body.extend(&[
+                Instruction::I32Const(3),
+                Instruction::I32And,
+                Instruction::I32Const(size as i32 - 2),
+                Instruction::I32Add,
+            ]);
+        }
+        _ => {
+            body.extend(&[
+                Instruction::I32Const(size.max(1) as i32),
+                Instruction::I32RemU,
+            ]);
+        }
+    }
+}
+
+/// A function that branches through a table of labels.
+fn dispatch(sketch: &mut Sketch, source: &mut Source<'_>) {
+    let labels = source.range(1, 9);
+    let mut body = Body::new(1);
+    for _ in 0..=labels {
+        body.push(Instruction::Block(BlockType::Empty));
+    }
+    let targets: Vec<u32> = (0..source.below(12))
+        .map(|_| source.below(labels))
+        .collect();
+    body.push(Instruction::LocalGet(0));
+    if source.percent(40) {
+        body.push(Instruction::I32Const(source.below(32) as i32));
+        body.push(Instruction::I32Sub);
+    }
+    body.push(Instruction::BrTable(
+        targets.as_slice().into(),
+        source.below(labels),
+    ));
+    for label in 0..=labels {
+        body.push(Instruction::End);
+        body.push(Instruction::I32Const(100 + label as i32));
+        if label < labels {
+            body.push(Instruction::Return);
+        }
+    }
+    let function = sketch.add(&[ValType::I32], &[ValType::I32], body);
+    sketch.export("dispatch", function);
+}
+
+/// A module about table and reference instructions.
+pub(super) fn accesses(source: &mut Source<'_>) -> Vec<u8> {
+    let mut sketch = Sketch::default();
+    let functions = functions(&mut sketch, source);
+    let element = if source.percent(EXTERNREF_PERCENT) {
+        ValType::ExternRef
+    } else {
+        ValType::FuncRef
+    };
+    let sizes = tables(&mut sketch, element, source);
+    let items: Vec<Option<u32>> = (0..source.below(8))
+        .map(|_| {
+            (element == ValType::FuncRef && source.percent(80)).then(|| *source.pick(&functions))
+        })
+        .collect();
+    if element == ValType::FuncRef {
+        fill(&mut sketch, &sizes, &functions, source);
+        sketch.declare_elements(&functions);
+    }
+    let segment = sketch.passive_elements(element, &items);
+    let global = sketch.global(
+        Origin::Defined,
+        element,
+        true,
+        &ConstExpr::ref_null(heap(element)),
+    );
+    let subject = Subject {
+        sizes,
+        element,
+        functions,
+        segment,
+        segment_length: items.len() as u32,
+        global,
+    };
+    for _ in 0..source.range(3, 6) {
+        let mut body = Body::new(4);
+        let results = subject.instruction(&mut body, source);
+        let function = sketch.add(
+            &[ValType::I32, ValType::I32, ValType::I32, element],
+            &results,
+            body,
+        );
+        sketch.export(&format!("function{function}"), function);
+    }
+    sketch.finish()
+}
+
+/// The tables a module is about. Its functions take three numbers and a reference.
+struct Subject {
+    sizes: Vec<u32>,
+    element: ValType,
+    functions: Vec<u32>,
+    segment: u32,
+    segment_length: u32,
+    global: u32,
+}
+
+impl Subject {
+    /// Emits one instruction over the parameters, and says what it returns.
+    fn instruction(&self, body: &mut Body, source: &mut Source<'_>) -> Vec<ValType> {
+        let table = source.below(self.sizes.len() as u32);
+        let other = source.below(self.sizes.len() as u32);
+        let size = self.sizes[table as usize];
+        match source.below(14) {
+            0 | 1 => {
+                self.index(0, size, body, source);
+                body.push(Instruction::TableGet(table));
+                return vec![self.element];
+            }
+            2 => {
+                self.index(0, size, body, source);
+                body.push(Instruction::TableGet(table));
+                body.push(Instruction::RefIsNull);
+                return vec![ValType::I32];
+            }
+            3 | 4 => {
+                self.index(0, size, body, source);
+                self.reference(body, source);
+                body.push(Instruction::TableSet(table));
+            }
+            5 => {
+                self.reference(body, source);
+                body.push(Instruction::LocalGet(0));
+                if source.percent(80) {
+                    body.extend(&[Instruction::I32Const(7), Instruction::I32And]);
+                }
+                body.push(Instruction::TableGrow(table));
+                body.push(Instruction::TableSize(table));
+                return vec![ValType::I32; 2];
+            }
+            6 => {
+                self.index(0, size, body, source);
+                self.reference(body, source);
+                self.length(body, source);
+                body.push(Instruction::TableFill(table));
+            }
+            7 | 8 => {
+                self.index(0, size, body, source);
+                self.index(1, self.sizes[other as usize], body, source);
+                self.length(body, source);
+                body.push(Instruction::TableCopy {
+                    src_table: other,
+                    dst_table: table,
+                });
+            }
+            9 | 10 => {
+                self.index(0, size, body, source);
+                self.index(1, self.segment_length, body, source);
+                self.length(body, source);
+                body.push(Instruction::TableInit {
+                    elem_index: self.segment,
+                    table,
+                });
+            }
+            11 => {
+                body.push(Instruction::ElemDrop(self.segment));
+                body.push(Instruction::TableSize(table));
+                return vec![ValType::I32];
+            }
+            12 => {
+                self.reference(body, source);
+                self.reference(body, source);
+                body.push(Instruction::LocalGet(0));
+                body.push(Instruction::TypedSelect(encoded(self.element)));
+                body.push(Instruction::GlobalSet(self.global));
+                body.push(Instruction::GlobalGet(self.global));
+                return vec![self.element];
+            }
+            _ => {
+                // A slot moved to another, through a local.
+                self.index(0, size, body, source);
+                self.index(1, self.sizes[other as usize], body, source);
+                body.push(Instruction::TableGet(other));
+                body.push(Instruction::LocalTee(3));
+                body.push(Instruction::TableSet(table));
+                body.push(Instruction::LocalGet(3));
+                return vec![self.element];
+            }
+        }
+        Vec::new()
+    }
+
+    /// Emits an index from a parameter: mostly inside `size`, at times the first outside.
+    fn index(&self, param: u32, size: u32, body: &mut Body, source: &mut Source<'_>) {
+        body.push(Instruction::LocalGet(param));
+        if source.percent(90) {
+            let bound = size + u32::from(source.percent(40));
+            body.push(Instruction::I32Const(bound.max(1) as i32));
+            body.push(Instruction::I32RemU);
+        }
+    }
+
+    /// Emits a length from the third parameter.
+    fn length(&self, body: &mut Body, source: &mut Source<'_>) {
+        body.push(Instruction::LocalGet(2));
+        if source.percent(90) {
+            let mask = *source.pick(&[0, 1, 3, 7]);
+            body.extend(&[Instruction::I32Const(mask), Instruction::I32And]);
+        }
+    }
+
+    /// Emits a reference: the parameter, null, or a function.
+    fn reference(&self, body: &mut Body, source: &mut Source<'_>) {
+        let kind = source.below(4);
+        body.push(match (kind, self.element) {
+            (0, ValType::ExternRef) => Instruction::RefNull(HeapType::EXTERN),
+            (0, _) => Instruction::RefNull(HeapType::FUNC),
+            (1, ValType::FuncRef) => Instruction::RefFunc(*source.pick(&self.functions)),
+            (2, _) => Instruction::GlobalGet(self.global),
+            _ => Instruction::LocalGet(3),
+        });
+    }
+}

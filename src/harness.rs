@@ -1,0 +1,345 @@
+//! Running one case through the reference and the subjects, and comparing.
+//!
+//! Everything that runs cases does it here: the command line, the fuzz targets, the tests.
+
+use parallax_oracles::{
+    Comparison, Finding, Observation, OracleName, Outcome, Place, Reason, Seen, Verdict, compare,
+};
+
+use crate::case::Case;
+use crate::engine::{self, Engine, Refusal, observe, observe_steps, registry};
+use crate::score::Fault;
+use crate::triage::known::{self, KnownFault};
+
+/// The reference and the subjects, kept from case to case.
+pub struct Harness {
+    reference: Box<dyn Engine>,
+    subjects: Vec<Box<dyn Engine>>,
+}
+
+/// What came of a case.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// The verdict over all subjects: diverged if any is, else inconclusive if the reference is
+    /// or no subject could be compared, else agreed.
+    pub verdict: Verdict,
+    /// The known faults that were met: without knowing them, the case would have diverged. What
+    /// they explain is not in the verdict.
+    pub known: Vec<&'static KnownFault>,
+    /// What the reference showed; `None` if it refused the case.
+    pub reference: Option<Observation>,
+    /// What came of every subject, in order.
+    pub subjects: Vec<Subject>,
+}
+
+/// What came of a case in one subject.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The engine's name.
+    pub engine: &'static str,
+    /// The comparison, or why there is none.
+    pub result: Result<Comparison, NotCompared>,
+    /// What it showed; `None` if it ran nothing.
+    pub observation: Option<Observation>,
+}
+
+/// Why a subject was not compared.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotCompared {
+    /// It has no support for something in the case.
+    Unsupported(String),
+    /// The reference did not get far enough for there to be anything to compare.
+    NothingToCompare,
+}
+
+impl Harness {
+    /// A harness of these engines, by name.
+    ///
+    /// # Errors
+    /// One line: an unknown name, or an engine that cannot be used here.
+    pub fn new(subjects: &[&str]) -> Result<Harness, String> {
+        Harness::with_fault(subjects, None)
+    }
+
+    /// A harness of these engines, by name, with a fault planted in those subjects that can have
+    /// it.
+    ///
+    /// # Errors
+    /// One line: an unknown name, or an engine that cannot be used here.
+    pub fn with_fault(subjects: &[&str], fault: Option<Fault>) -> Result<Harness, String> {
+        let reference = registry::make(registry::REFERENCE)?;
+        let subjects = subjects
+            .iter()
+            .map(|name| registry::make_with_fault(name, fault))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Harness {
+            reference,
+            subjects,
+        })
+    }
+
+    /// A harness of these engines.
+    pub fn of(reference: Box<dyn Engine>, subjects: Vec<Box<dyn Engine>>) -> Harness {
+        Harness {
+            reference,
+            subjects,
+        }
+    }
+
+    /// The engines, the reference first.
+    pub fn engines(&mut self) -> impl Iterator<Item = &mut dyn Engine> {
+        std::iter::once(&mut self.reference)
+            .chain(&mut self.subjects)
+            .map(|engine| engine.as_mut() as &mut dyn Engine)
+    }
+
+    /// The names of the subjects.
+    pub fn subjects(&self) -> impl Iterator<Item = &'static str> {
+        self.subjects.iter().map(|engine| engine.name())
+    }
+
+    /// Runs a case through all engines and compares, knowing the [known faults](known).
+    ///
+    /// If it diverges and could have met faults of the reference, the reference is asked again
+    /// with each of them avoided alone. The first whose avoidance settles the matter is the one
+    /// that was met. If none does, all of them are avoided at once: if that does, the ones that
+    /// it takes were met; if not, what is found then is nearer the truth than what was found
+    /// first.
+    ///
+    /// Faults of the reference that could end the process are avoided from the start.
+    pub fn examine(&mut self, case: &Case) -> Examined {
+        let safe = known::made_safe(case);
+        let examined = self.examine_as(safe.as_ref().unwrap_or(case), case);
+        if !examined.diverged() {
+            return examined;
+        }
+        let avoidable = known::avoidable(case);
+        let mut inconclusive = None;
+        for (fault, avoided) in &avoidable {
+            let again = self.examine_avoiding(avoided, case, &[*fault]);
+            match again.verdict {
+                Verdict::Agreed => return again,
+                Verdict::Inconclusive(_) => _ = inconclusive.get_or_insert(again),
+                Verdict::Diverged(_) => {}
+            }
+        }
+        // An end before the divergence explains less than agreement, but may be all there is.
+        if let Some(again) = inconclusive {
+            return again;
+        }
+        let faults: Vec<&'static KnownFault> = avoidable.iter().map(|(fault, _)| *fault).collect();
+        if faults.len() < 2 {
+            return examined;
+        }
+        self.examine_avoiding_fewest(case, faults)
+    }
+
+    /// Examines a case with as few of these faults avoided as it takes; with all if it diverges
+    /// even so.
+    fn examine_avoiding_fewest(
+        &mut self,
+        case: &Case,
+        mut faults: Vec<&'static KnownFault>,
+    ) -> Examined {
+        let mut best = self.examine_avoiding(&known::avoid_all(case, &faults), case, &faults);
+        if best.diverged() {
+            return Examined {
+                known: best.known_of_subjects(),
+                ..best
+            };
+        }
+        for position in (0..faults.len()).rev() {
+            let mut fewer = faults.clone();
+            fewer.remove(position);
+            let again = self.examine_avoiding(&known::avoid_all(case, &fewer), case, &fewer);
+            if !again.diverged() {
+                (best, faults) = (again, fewer);
+            }
+        }
+        best
+    }
+
+    /// Examines a case with the reference running it as `avoided`, without these faults.
+    fn examine_avoiding(
+        &mut self,
+        avoided: &Case,
+        case: &Case,
+        faults: &[&'static KnownFault],
+    ) -> Examined {
+        let mut examined = self.examine_as(avoided, case);
+        examined.known.splice(0..0, faults.iter().copied());
+        examined
+    }
+
+    /// Runs the reference on one case and the subjects on another, which must mean the same.
+    fn examine_as(&mut self, for_reference: &Case, case: &Case) -> Examined {
+        let reference = match observe(self.reference.as_mut(), for_reference) {
+            Ok(observation) => observation,
+            Err(refusal) => return self.refused_by_reference(refusal),
+        };
+        // What the reference did not bring to an end, wasm code might not end at all.
+        let ended = reference
+            .steps
+            .iter()
+            .position(|step| matches!(step.outcome, Outcome::Inconclusive(_)));
+        let steps = ended.unwrap_or(case.steps.len());
+        let mut subjects = Vec::with_capacity(self.subjects.len());
+        let mut known = Vec::new();
+        for engine in &mut self.subjects {
+            let mut observation = None;
+            let result = if steps == 0 {
+                Err(NotCompared::NothingToCompare)
+            } else {
+                match observe_steps(engine.as_mut(), case, steps) {
+                    Ok(seen) => {
+                        let mut comparison = compare_first(&reference, &seen, ended);
+                        take_out_known(&mut comparison, engine.as_ref(), &mut known);
+                        observation = Some(seen);
+                        Ok(comparison)
+                    }
+                    Err(Refusal::Unsupported(what)) => Err(NotCompared::Unsupported(what)),
+                    Err(refusal) => Ok(refused(engine.name(), &refusal)),
+                }
+            };
+            subjects.push(Subject {
+                engine: engine.name(),
+                result,
+                observation,
+            });
+        }
+        let verdict = overall(&subjects, &reference);
+        Examined {
+            verdict,
+            known,
+            reference: Some(reference),
+            subjects,
+        }
+    }
+
+    /// The reference holds a module to be invalid that we hold to be valid, or failed.
+    fn refused_by_reference(&self, refusal: Refusal) -> Examined {
+        let verdict = match &refusal {
+            Refusal::Unsupported(_) => Verdict::Inconclusive(Reason::Unsupported),
+            _ => refused(self.reference.name(), &refusal).verdict,
+        };
+        Examined {
+            verdict,
+            known: Vec::new(),
+            reference: None,
+            subjects: Vec::new(),
+        }
+    }
+}
+
+impl Examined {
+    fn diverged(&self) -> bool {
+        matches!(self.verdict, Verdict::Diverged(_))
+    }
+
+    /// The known faults among those met that are of subjects.
+    fn known_of_subjects(&self) -> Vec<&'static KnownFault> {
+        let known = self.known.iter().copied();
+        known
+            .filter(|fault| fault.engine != registry::REFERENCE)
+            .collect()
+    }
+}
+
+/// Takes the findings that a known fault of the subject explains out of a comparison.
+fn take_out_known(
+    comparison: &mut Comparison,
+    engine: &dyn Engine,
+    known: &mut Vec<&'static KnownFault>,
+) {
+    let Verdict::Diverged(findings) = &mut comparison.verdict else {
+        return;
+    };
+    let version = engine.version();
+    let tallies = &mut comparison.tallies;
+    findings.retain(|finding| {
+        let Some(fault) = known::subject_fault(finding, &version) else {
+            return true;
+        };
+        tallies[finding.oracle].failed -= 1;
+        if !known.iter().any(|met| std::ptr::eq(*met, fault)) {
+            known.push(fault);
+        }
+        false
+    });
+    if findings.is_empty() {
+        comparison.verdict = Verdict::Agreed;
+    }
+}
+
+/// Compares; if the reference `ended` early, only what comes before.
+fn compare_first(
+    reference: &Observation,
+    subject: &Observation,
+    ended: Option<usize>,
+) -> Comparison {
+    let Some(steps) = ended else {
+        return compare(reference, subject);
+    };
+    let mut cut = reference.clone();
+    cut.steps.truncate(steps);
+    // The reference went on for a step, so what it dropped at the end says nothing.
+    let mut subject = subject.clone();
+    subject.counts_references = false;
+    subject.teardown.clear();
+    cut.teardown.clear();
+    compare(&cut, &subject)
+}
+
+/// An engine that refuses a valid case has a bug.
+fn refused(engine: &str, refusal: &Refusal) -> Comparison {
+    let finding = Finding {
+        oracle: OracleName::Traps,
+        step: 0,
+        place: Place::Outcome,
+        reference: Seen::Rule("a valid case is run".to_string()),
+        subject: Seen::Outcome(Outcome::Failed(refusal.to_string())),
+        engine: engine.to_string(),
+    };
+    Comparison {
+        verdict: Verdict::Diverged(vec![finding]),
+        tallies: parallax_oracles::Tallies::default(),
+    }
+}
+
+fn overall(subjects: &[Subject], reference: &Observation) -> Verdict {
+    let mut findings = Vec::new();
+    let mut inconclusive = None;
+    let mut compared = false;
+    for subject in subjects {
+        let Ok(comparison) = &subject.result else {
+            continue;
+        };
+        compared = true;
+        match &comparison.verdict {
+            Verdict::Diverged(found) => findings.extend(found.iter().cloned()),
+            Verdict::Inconclusive(reason) => inconclusive = Some(*reason),
+            Verdict::Agreed => {}
+        }
+    }
+    if !findings.is_empty() {
+        return Verdict::Diverged(findings);
+    }
+    let ended = reference.steps.iter().find_map(|step| match step.outcome {
+        Outcome::Inconclusive(reason) => Some(reason),
+        _ => None,
+    });
+    match ended.or(inconclusive) {
+        Some(reason) => Verdict::Inconclusive(reason),
+        None if !compared => Verdict::Inconclusive(Reason::Unsupported),
+        None => Verdict::Agreed,
+    }
+}
+
+/// The subjects that are run unless others are asked for.
+pub fn default_subjects() -> Vec<&'static str> {
+    engine::registry::all()
+        .into_iter()
+        .filter(|info| info.usable && info.name != registry::REFERENCE && info.by_default)
+        .map(|info| info.name)
+        .collect()
+}

@@ -1,0 +1,16 @@
+//! Differential fuzzing and verification of a WebAssembly-to-Cranelift translation environment.
+pub mod artifacts;
+pub mod case;
+pub mod codegen;
+pub mod engine;
+pub mod fuzz;
+pub mod fuzzing;
+pub mod generate;
+pub mod harness;
+pub mod panics;
+pub mod runtime;
+pub mod score;
+pub mod spec;
+pub mod stats;
+pub mod translate;
+pub mod triage;

@@ -1,0 +1,446 @@
+//! The builtins, as methods of the store.
+//!
+//! Each takes what generated code passes, checks it against current sizes, and either does all of
+//! what the instruction does or traps before anything is written (core specification, "Table
+//! instructions" and "Memory instructions"). The same methods serve every engine that compiles.
+
+use parallax_oracles::TrapKind;
+
+use super::entry::Stopped;
+use super::memory::Memory;
+use super::store::Store;
+use crate::case::module::ValType;
+use crate::score::Fault;
+use crate::translate::builtins::Builtin;
+use crate::translate::layout::{HOST_CONTEXT_MAGIC, VMCTX_MAGIC, head};
+
+/// What a builtin returns: a register, or a trap.
+type Answer = Result<u64, TrapKind>;
+
+/// What `memory.grow` and `table.grow` return where they fail: -1 as an i32.
+const GROW_FAILED: u64 = u32::MAX as u64;
+
+/// Runs a builtin for generated code.
+///
+/// # Errors
+/// Why wasm must stop.
+///
+/// # Safety
+/// `vmctx` must be that of an instance, or a host context, of a store that is reachable through
+/// nothing else at the moment.
+pub unsafe fn call(vmctx: u64, builtin: Builtin, arguments: &[u64]) -> Result<u64, Stopped> {
+    let word = |offset: u32| {
+        let address = vmctx as usize + offset as usize;
+        // SAFETY: every vmctx has these fields.
+        unsafe { std::ptr::with_exposed_provenance::<u64>(address).read() }
+    };
+    let (magic, instance) = (word(head::MAGIC) as u32, (word(head::MAGIC) >> 32) as u32);
+    let expected = match builtin {
+        Builtin::host_call => HOST_CONTEXT_MAGIC,
+        _ => VMCTX_MAGIC,
+    };
+    if magic != expected {
+        return Err(Stopped::WrongVmctx(builtin));
+    }
+    // SAFETY: the field holds the address of the store, which the caller gives up to us.
+    let store = unsafe {
+        &mut *std::ptr::with_exposed_provenance_mut::<Store<'_>>(word(head::STORE) as usize)
+    };
+    store.builtin(instance, builtin, arguments)
+}
+
+/// A parameter of a builtin, out of the register it is passed in.
+trait Parameter: Sized {
+    fn from_register(register: u64) -> Option<Self>;
+}
+
+impl Parameter for u32 {
+    fn from_register(register: u64) -> Option<u32> {
+        u32::try_from(register).ok()
+    }
+}
+
+impl Parameter for u64 {
+    fn from_register(register: u64) -> Option<u64> {
+        Some(register)
+    }
+}
+
+macro_rules! dispatch {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident( $( $param:ident: $ty:ident ),* ) $( -> $result:ident )?;
+    )*) => {
+        impl Store<'_> {
+            /// Runs a builtin by number; `arguments` follow the vmctx, in registers.
+            ///
+            /// # Errors
+            /// Why wasm must stop.
+            pub fn builtin(
+                &mut self,
+                instance: u32,
+                builtin: Builtin,
+                arguments: &[u64],
+            ) -> Result<u64, Stopped> {
+                match builtin {
+                    $( Builtin::$name => {
+                        let mut registers = arguments.iter().copied();
+                        $(
+                            let register = registers.next().unwrap_or_default();
+                            let $param = Parameter::from_register(register).ok_or(
+                                Stopped::NotZeroExtended {
+                                    builtin,
+                                    parameter: stringify!($param),
+                                },
+                            )?;
+                        )*
+                        let _ = registers;
+                        self.$name(instance, $( $param ),*).map_err(Stopped::Trap)
+                    } )*
+                }
+            }
+        }
+    };
+}
+
+crate::for_each_builtin!(dispatch);
+
+impl Store<'_> {
+    fn host_call(&mut self, item: u32, _caller_vmctx: u64, values: u64) -> Answer {
+        self.call_host(item, values)
+    }
+
+    fn memory_number(&self, instance: u32, index: u32) -> usize {
+        self.made(instance).memories[index as usize] as usize
+    }
+
+    fn defined_memory(&self, instance: u32, defined: u32) -> u32 {
+        self.made(instance).loaded.module.imported_memories() + defined
+    }
+
+    fn memory32_grow(&mut self, instance: u32, delta: u32, defined: u32) -> Answer {
+        self.imported_memory32_grow(instance, delta, self.defined_memory(instance, defined))
+    }
+
+    fn imported_memory32_grow(&mut self, instance: u32, delta: u32, index: u32) -> Answer {
+        let number = self.memory_number(instance, index);
+        let old = self.memories[number]
+            .memory
+            .grow(&mut self.pool, u64::from(delta));
+        self.define_memory(number as u32);
+        Ok(old.unwrap_or(GROW_FAILED))
+    }
+
+    fn memory32_size(&mut self, instance: u32, defined: u32) -> Answer {
+        self.imported_memory32_size(instance, self.defined_memory(instance, defined))
+    }
+
+    fn imported_memory32_size(&mut self, instance: u32, index: u32) -> Answer {
+        Ok(self.memories[self.memory_number(instance, index)]
+            .memory
+            .pages())
+    }
+
+    fn memory_copy(
+        &mut self,
+        instance: u32,
+        dst_index: u32,
+        dst: u32,
+        src_index: u32,
+        src: u32,
+        len: u32,
+    ) -> Answer {
+        let to = self.memory_number(instance, dst_index);
+        let from = self.memory_number(instance, src_index);
+        let dst = range(&self.memories[to].memory, dst, len)?;
+        let src = range(&self.memories[from].memory, src, len)?;
+        if to != from {
+            let bytes = self.memories[from].memory.bytes()[src].to_vec();
+            self.memories[to].memory.bytes_mut()[dst].copy_from_slice(&bytes);
+        } else if self.planted(Fault::MemoryCopyForwards) {
+            let bytes = self.memories[to].memory.bytes_mut();
+            for (to, from) in dst.zip(src) {
+                bytes[to] = bytes[from];
+            }
+        } else {
+            self.memories[to]
+                .memory
+                .bytes_mut()
+                .copy_within(src, dst.start);
+        }
+        Ok(0)
+    }
+
+    fn memory_fill(
+        &mut self,
+        instance: u32,
+        defined: u32,
+        dst: u32,
+        value: u32,
+        len: u32,
+    ) -> Answer {
+        let index = self.defined_memory(instance, defined);
+        self.imported_memory_fill(instance, index, dst, value, len)
+    }
+
+    fn imported_memory_fill(
+        &mut self,
+        instance: u32,
+        index: u32,
+        dst: u32,
+        value: u32,
+        len: u32,
+    ) -> Answer {
+        let number = self.memory_number(instance, index);
+        let memory = &mut self.memories[number].memory;
+        let dst = range(memory, dst, len)?;
+        memory.bytes_mut()[dst].fill(value as u8);
+        Ok(0)
+    }
+
+    pub(super) fn memory_init(
+        &mut self,
+        instance: u32,
+        index: u32,
+        segment: u32,
+        dst: u32,
+        src: u32,
+        len: u32,
+    ) -> Answer {
+        let number = self.memory_number(instance, index);
+        let made = self.made(instance);
+        let module = made.loaded.module;
+        let bytes = match made.dropped_data[segment as usize] {
+            true => &[],
+            false => &module.wasm[module.data[segment as usize].bytes.clone()],
+        };
+        let end = src.checked_add(len).ok_or(TrapKind::MemoryOutOfBounds)?;
+        let bytes = bytes
+            .get(src as usize..end as usize)
+            .ok_or(TrapKind::MemoryOutOfBounds)?;
+        let memory = &mut self.memories[number].memory;
+        let dst = range(memory, dst, len)?;
+        memory.bytes_mut()[dst].copy_from_slice(bytes);
+        Ok(0)
+    }
+
+    fn data_drop(&mut self, instance: u32, segment: u32) -> Answer {
+        if !self.planted(Fault::SegmentDropIgnored) {
+            self.drop_data_segment(instance, segment);
+        }
+        Ok(0)
+    }
+
+    pub(super) fn drop_data_segment(&mut self, instance: u32, segment: u32) {
+        if let Some(made) = &mut self.instances[instance as usize] {
+            made.dropped_data[segment as usize] = true;
+        }
+    }
+
+    fn table_number(&self, instance: u32, index: u32) -> usize {
+        self.made(instance).tables[index as usize] as usize
+    }
+
+    /// Checks that `len` elements from `start` on exist.
+    fn check_elements(&self, table: usize, start: u32, len: u32) -> Result<(), TrapKind> {
+        let end = start.checked_add(len).ok_or(TrapKind::TableOutOfBounds)?;
+        let fits = end <= self.tables[table].table.size();
+        fits.then_some(()).ok_or(TrapKind::TableOutOfBounds)
+    }
+
+    /// Puts an element into its slot, counting it if it is an externref.
+    fn put_element(&mut self, table: usize, index: u32, value: u64, count: bool) {
+        // A destructor that ran since the bounds were checked can only have grown the table.
+        if count && self.tables[table].table.element_type() == ValType::ExternRef {
+            self.retain(value);
+            let old = self.tables[table].table.replace(index, value);
+            self.release(old);
+        } else {
+            self.tables[table].table.replace(index, value);
+        }
+    }
+
+    fn table_copy(
+        &mut self,
+        instance: u32,
+        dst_index: u32,
+        src_index: u32,
+        dst: u32,
+        src: u32,
+        len: u32,
+    ) -> Answer {
+        let to = self.table_number(instance, dst_index);
+        let from = self.table_number(instance, src_index);
+        self.check_elements(to, dst, len)?;
+        self.check_elements(from, src, len)?;
+        let count = !self.planted(Fault::TableCopyNoCount);
+        // Backwards where the ranges overlap the other way, as the specification has it.
+        let backwards = dst > src;
+        for step in 0..len {
+            let offset = if backwards { len - 1 - step } else { step };
+            let value = self.tables[from].table.get(src + offset);
+            self.put_element(to, dst + offset, value, count);
+        }
+        Ok(0)
+    }
+
+    pub(super) fn table_init(
+        &mut self,
+        instance: u32,
+        index: u32,
+        segment: u32,
+        dst: u32,
+        src: u32,
+        len: u32,
+    ) -> Answer {
+        let table = self.table_number(instance, index);
+        let made = self.made(instance);
+        let items = match made.dropped_elements[segment as usize] {
+            true => 0,
+            false => made.loaded.module.elements[segment as usize].items.len() as u64,
+        };
+        if u64::from(src) + u64::from(len) > items {
+            return Err(TrapKind::TableOutOfBounds);
+        }
+        self.check_elements(table, dst, len)?;
+        let count = !self.planted(Fault::TableInitNoCount);
+        for offset in 0..len {
+            let value = self.element_item(instance, segment, src + offset);
+            self.put_element(table, dst + offset, value, count);
+        }
+        Ok(0)
+    }
+
+    fn elem_drop(&mut self, instance: u32, segment: u32) -> Answer {
+        if !self.planted(Fault::SegmentDropIgnored) {
+            self.drop_element_segment(instance, segment);
+        }
+        Ok(0)
+    }
+
+    pub(super) fn drop_element_segment(&mut self, instance: u32, segment: u32) {
+        if let Some(made) = &mut self.instances[instance as usize] {
+            made.dropped_elements[segment as usize] = true;
+        }
+    }
+
+    fn table_grow_funcref(&mut self, instance: u32, index: u32, delta: u32, init: u64) -> Answer {
+        let table = self.table_number(instance, index);
+        let Some(old) = self.tables[table].table.grow(delta) else {
+            return Ok(GROW_FAILED);
+        };
+        for index in old..old + delta {
+            self.tables[table].table.replace(index, init);
+        }
+        self.define_table(table as u32);
+        Ok(u64::from(old))
+    }
+
+    fn table_grow_externref(&mut self, instance: u32, index: u32, delta: u32, init: u64) -> Answer {
+        let table = self.table_number(instance, index);
+        let Some(old) = self.tables[table].table.grow(delta) else {
+            if self.planted(Fault::FailedGrowLeaks) {
+                self.retain(init);
+            }
+            return Ok(GROW_FAILED);
+        };
+        let once = self.planted(Fault::TableGrowCountsOnce);
+        for index in old..old + delta {
+            if !once || index == old {
+                self.retain(init);
+            }
+            self.tables[table].table.replace(index, init);
+        }
+        self.define_table(table as u32);
+        Ok(u64::from(old))
+    }
+
+    fn table_fill_funcref(
+        &mut self,
+        instance: u32,
+        index: u32,
+        dst: u32,
+        value: u64,
+        len: u32,
+    ) -> Answer {
+        let table = self.table_number(instance, index);
+        self.check_elements(table, dst, len)?;
+        for index in dst..dst + len {
+            self.put_element(table, index, value, false);
+        }
+        Ok(0)
+    }
+
+    fn table_fill_externref(
+        &mut self,
+        instance: u32,
+        index: u32,
+        dst: u32,
+        value: u64,
+        len: u32,
+    ) -> Answer {
+        let table = self.table_number(instance, index);
+        self.check_elements(table, dst, len)?;
+        let count = !self.planted(Fault::TableFillNoCount);
+        // The stack may hold it no more while the fill goes on, and a destructor may collect.
+        self.retain(value);
+        for index in dst..dst + len {
+            self.put_element(table, index, value, count);
+        }
+        self.release(value);
+        Ok(0)
+    }
+
+    fn drop_externref(&mut self, _instance: u32, object: u64) -> Answer {
+        match self.objects.at(object) {
+            Some(object) => self.drop_object(object),
+            None => self.violate("what is no object was dropped".to_string()),
+        }
+        Ok(0)
+    }
+
+    fn activations_table_insert_with_gc(&mut self, _instance: u32, object: u64) -> Answer {
+        // Held across the collection by a count of its own, which then becomes the table's.
+        self.retain(object);
+        self.make_room(object);
+        if self.planted(Fault::SlowPathNoInsert) {
+            self.release(object);
+        } else {
+            self.activations.insert(object);
+        }
+        Ok(0)
+    }
+
+    fn externref_global_get(&mut self, instance: u32, index: u32) -> Answer {
+        let number = self.made(instance).globals[index as usize] as usize;
+        let (block, offset) = self.site(&self.globals[number].site);
+        let value = block.read_u64(offset);
+        if value != 0 && !self.planted(Fault::GlobalGetNotInserted) {
+            self.retain(value);
+            self.make_room(value);
+            self.activations.insert(value);
+        }
+        Ok(value)
+    }
+
+    fn externref_global_set(&mut self, instance: u32, index: u32, value: u64) -> Answer {
+        let number = self.made(instance).globals[index as usize] as usize;
+        self.retain(value);
+        let (block, offset) = self.site(&self.globals[number].site);
+        let old = block.read_u64(offset);
+        block.write_u64(offset, value);
+        if !self.planted(Fault::GlobalSetNoRelease) {
+            self.release(old);
+        }
+        Ok(0)
+    }
+}
+
+/// The bytes from `start` on, `len` of them, if they exist.
+fn range(memory: &Memory, start: u32, len: u32) -> Result<std::ops::Range<usize>, TrapKind> {
+    let (start, len) = (start as usize, len as usize);
+    let end = start + len;
+    (end <= memory.bytes().len())
+        .then_some(start..end)
+        .ok_or(TrapKind::MemoryOutOfBounds)
+}

@@ -1,0 +1,340 @@
+//! The way into wasm, out to builtins, and out by a trap, on an x86-64 host.
+//!
+//! # Invariants
+//! - [`call`] is the only way into generated code. It saves all callee-saved registers and the
+//!   stack pointer in an [`Activation`], which is the thread's current one until it returns.
+//! - Generated code leaves through a builtin's stub, which records the frame pointer and return
+//!   address of the wasm frame and calls `builtin_entry`. That function returns before anything
+//!   is unwound: if the builtin trapped it returns the activation, and the stub, which is not
+//!   Rust, jumps to `landing`. So no frame of Rust is ever jumped over.
+//! - A fault in generated code is redirected to `landing` by the signal handler. Frames of
+//!   generated code own nothing.
+//! - The store behind a vmctx is only reached through the raw pointer given to [`call`] while
+//!   that runs; no reference to it is alive across the call.
+
+use std::arch::naked_asm;
+use std::cell::Cell;
+use std::ops::Range;
+
+use parallax_oracles::TrapKind;
+
+use super::block::Block;
+use super::store::Store;
+use crate::translate::builtins::Builtin;
+use crate::translate::layout::{head, interrupts};
+
+/// Bytes of stack that wasm may use.
+pub const WASM_STACK_BYTES: u64 = 512 << 10;
+
+/// One entry into wasm that has not returned.
+#[repr(C)]
+pub struct Activation {
+    saved_stack_pointer: u64,
+    entry_frame_pointer: u64,
+    /// Where the entry before this one of the same thread left wasm.
+    outer_exit: (u64, u64),
+    outer: *const Activation,
+    /// Where faults count as those of generated code.
+    code: Range<u64>,
+    stopped: Cell<Option<Stopped>>,
+}
+
+/// Why wasm was left without returning.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stopped {
+    /// A builtin trapped.
+    Trap(TrapKind),
+    /// Generated code faulted.
+    Fault {
+        /// The signal.
+        signal: i32,
+        /// The address of the instruction.
+        pc: u64,
+        /// The address that was accessed, for signals that have one.
+        address: u64,
+    },
+    /// An SSE instruction of generated code met an operand that it wants aligned and is not.
+    Misaligned {
+        /// The address of the instruction.
+        pc: u64,
+        /// The address of the operand.
+        address: u64,
+    },
+    /// The watchdog stopped it.
+    Hung,
+    /// Generated code passed an i32 to a builtin whose upper half of the register is not zero.
+    NotZeroExtended {
+        /// The builtin.
+        builtin: Builtin,
+        /// The parameter.
+        parameter: &'static str,
+    },
+    /// Generated code passed this builtin what is no vmctx of its kind.
+    WrongVmctx(Builtin),
+    /// A builtin panicked, which is an error of ours.
+    Panicked,
+}
+
+thread_local! {
+    static CURRENT: Cell<*const Activation> = const { Cell::new(std::ptr::null()) };
+}
+
+/// The activation under way on this thread, or null. Safe to call from a signal handler.
+pub(super) fn current() -> *const Activation {
+    CURRENT.with(Cell::get)
+}
+
+impl Activation {
+    /// Whether an instruction at this address is generated code.
+    pub(super) fn covers(&self, pc: u64) -> bool {
+        self.code.contains(&pc)
+    }
+
+    /// Whether so many bytes from an address on are generated code, or memory mapped for it.
+    pub(super) fn covers_bytes(&self, pc: u64, bytes: usize) -> bool {
+        self.covers(pc) && self.code.end - pc >= bytes as u64
+    }
+
+    pub(super) fn stop(&self, why: Stopped) {
+        self.stopped.set(Some(why));
+    }
+
+    /// The frame pointer of the frame that entered wasm, where a walk of its frames ends.
+    pub fn entry_frame_pointer(&self) -> u64 {
+        self.entry_frame_pointer
+    }
+
+    /// Where wasm was left when this entry was made: frame pointer and return address.
+    pub fn outer_exit(&self) -> (u64, u64) {
+        self.outer_exit
+    }
+
+    /// The entry before this one, or null.
+    pub fn outer(&self) -> *const Activation {
+        self.outer
+    }
+}
+
+/// What is called: a trampoline, and what it passes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The address of the entry trampoline for the function's type.
+    pub trampoline: u64,
+    /// The vmctx that belongs to the function.
+    pub vmctx: u64,
+    /// The function's code.
+    pub code: u64,
+}
+
+/// Runs a function. Arguments are in `values`, and results when it has returned.
+///
+/// # Errors
+/// Why it stopped.
+///
+/// # Safety
+/// `store` must be valid, and no reference to it or into it be alive. `target` must be code in
+/// `code` for a function of `store`, and `values` have a slot for each argument and result.
+pub unsafe fn call(
+    store: *mut Store<'_>,
+    target: Target,
+    code: Range<u64>,
+    values: &Block,
+) -> Result<(), Stopped> {
+    super::signals::install();
+    // SAFETY: `store` is valid; the clone keeps the words alive, and no reference stays.
+    let interrupts = unsafe { (*store).interrupts().clone() };
+    let outer = current();
+    let mut activation = Activation {
+        saved_stack_pointer: 0,
+        entry_frame_pointer: 0,
+        outer_exit: interrupts.exit(),
+        outer,
+        code,
+        stopped: Cell::new(None),
+    };
+    let here = std::ptr::from_ref(&activation).addr() as u64;
+    if outer.is_null() {
+        // SAFETY: asks for the calling thread's id.
+        let thread = unsafe { libc::pthread_self() } as u64;
+        interrupts.begin(here - WASM_STACK_BYTES, thread);
+    }
+    // SAFETY: the activation lives until `enter` has returned. The trampoline has the signature
+    // that `enter` calls by, and code that wasm reaches only goes where this file says.
+    let trapped = unsafe {
+        let activation = &raw mut activation;
+        CURRENT.set(activation);
+        let trapped = enter(
+            activation,
+            target.trampoline,
+            target.vmctx,
+            target.vmctx,
+            target.code,
+            values.address(),
+        );
+        CURRENT.set(outer);
+        trapped
+    };
+    if outer.is_null() {
+        interrupts.end();
+    }
+    interrupts.set_exit(activation.outer_exit);
+    match trapped {
+        0 => Ok(()),
+        _ => Err(activation.stopped.get().unwrap_or(Stopped::Panicked)),
+    }
+}
+
+/// Saves what must survive and calls the trampoline; 0 if it returned, 1 if it landed.
+#[unsafe(naked)]
+unsafe extern "C" fn enter(
+    activation: *mut Activation,
+    trampoline: u64,
+    callee_vmctx: u64,
+    caller_vmctx: u64,
+    code: u64,
+    values: u64,
+) -> u64 {
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "sub rsp, 8",
+        "mov [rdi + {stack_pointer}], rsp",
+        "mov [rdi + {frame_pointer}], rbp",
+        "mov rax, rsi",
+        "mov rdi, rdx",
+        "mov rsi, rcx",
+        "mov rdx, r8",
+        "mov rcx, r9",
+        "call rax",
+        "xor eax, eax",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        stack_pointer = const std::mem::offset_of!(Activation, saved_stack_pointer),
+        frame_pointer = const std::mem::offset_of!(Activation, entry_frame_pointer),
+    )
+}
+
+/// Where wasm is left by a trap: returns 1 from [`enter`], given the activation in `rdi`.
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn landing() {
+    naked_asm!(
+        "mov rsp, [rdi + {stack_pointer}]",
+        "mov eax, 1",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        stack_pointer = const std::mem::offset_of!(Activation, saved_stack_pointer),
+    )
+}
+
+/// What [`builtin_entry`] returns, in two registers.
+#[repr(C)]
+struct Answer {
+    value: u64,
+    /// The activation to land in, or null.
+    trapped: *const Activation,
+}
+
+/// What all stubs go through: records the exit, collects the arguments, calls the builtin.
+#[unsafe(naked)]
+unsafe extern "C" fn leave() {
+    naked_asm!(
+        "mov r10, [rdi + {interrupts}]",
+        "mov r11, [rsp]",
+        "mov [r10 + {frame_pointer}], rbp",
+        "mov [r10 + {return_address}], r11",
+        "push r9",
+        "push r8",
+        "push rcx",
+        "push rdx",
+        "push rsi",
+        "push rdi",
+        "mov rdi, rsp",
+        "mov esi, eax",
+        "sub rsp, 8",
+        "call {builtin_entry}",
+        "add rsp, 56",
+        "test rdx, rdx",
+        "jnz 2f",
+        "ret",
+        "2:",
+        "mov rdi, rdx",
+        "jmp {landing}",
+        interrupts = const head::INTERRUPTS,
+        frame_pointer = const interrupts::EXIT_FRAME_POINTER,
+        return_address = const interrupts::EXIT_RETURN_ADDRESS,
+        builtin_entry = sym builtin_entry,
+        landing = sym landing,
+    )
+}
+
+/// Runs a builtin for generated code: `arguments` are the six argument registers, vmctx first.
+unsafe extern "C" fn builtin_entry(arguments: *const [u64; 6], builtin: u32) -> Answer {
+    // SAFETY: the stub passes the address of six words on the stack.
+    let arguments = unsafe { *arguments };
+    let builtin = Builtin::ALL[builtin as usize];
+    let result = std::panic::catch_unwind(|| {
+        // SAFETY: generated code passes a vmctx of the store that `call` was given, of which no
+        // reference is alive.
+        unsafe { super::builtins::call(arguments[0], builtin, &arguments[1..]) }
+    });
+    let stopped = match result {
+        Ok(Ok(value)) => {
+            return Answer {
+                value,
+                trapped: std::ptr::null(),
+            };
+        }
+        Ok(Err(stopped)) => stopped,
+        Err(_) => Stopped::Panicked,
+    };
+    let trapped = current();
+    // SAFETY: a builtin only runs while an activation is current.
+    unsafe { (*trapped).stop(stopped) };
+    Answer { value: 0, trapped }
+}
+
+macro_rules! stubs {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident( $( $param:ident: $ty:ident ),* ) $( -> $result:ident )?;
+    )*) => {
+        mod stub {
+            use super::*;
+            $(
+                #[unsafe(naked)]
+                pub(super) unsafe extern "C" fn $name() {
+                    naked_asm!(
+                        "mov eax, {number}",
+                        "jmp {leave}",
+                        number = const Builtin::$name as u32,
+                        leave = sym leave,
+                    )
+                }
+            )*
+        }
+
+        /// The addresses of the builtins, by number.
+        pub fn builtin_addresses() -> [u64; Builtin::ALL.len()] {
+            [ $( stub::$name as *const () as u64, )* ]
+        }
+    };
+}
+
+crate::for_each_builtin!(stubs);

@@ -1,0 +1,35 @@
+//! The runtime behind generated code: stores, instances, memories, tables, references, traps.
+//!
+//! Unsafe code is confined to six files, each of which states its invariants at the top:
+//!
+//! - [`block`]: memory shared with generated code, read and written by bounds-checked offset
+//! - [`memory`]: linear memories, as reservations of address space
+//! - [`code`]: executable memory
+//! - [`entry`]: the way into wasm, out to builtins, and out by a trap
+//! - `signals`: faults of generated code become traps
+//! - `walk`: reading the frames of generated code
+//!
+//! Everything else, builtins included, is safe code over these.
+
+pub mod activations;
+pub mod block;
+pub mod builtins;
+pub mod code;
+mod destructors;
+pub mod entry;
+mod host;
+pub mod instance;
+pub mod libcalls;
+mod link;
+pub mod memory;
+mod misaligned;
+pub mod objects;
+mod observe;
+mod references;
+mod signals;
+pub mod store;
+pub mod table;
+pub mod walk;
+pub mod watchdog;
+
+pub use store::{Store, StoreConfig};

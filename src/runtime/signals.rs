@@ -1,0 +1,244 @@
+//! Faults of generated code become traps.
+//!
+//! # Invariants
+//! - The handler looks at nothing but the faulting context, the faulting instruction and the
+//!   thread's current activation, all of which belong to the interrupted thread; it takes no lock and allocates nothing.
+//! - A fault whose instruction is not generated code, on a thread that runs none, or after the
+//!   fact, is handed on to whoever handled the signal before: a sanitizer, libFuzzer, a second
+//!   runtime in the process, or the kernel's default.
+//! - Landing is safe at any instruction of generated code, which owns nothing.
+
+use std::mem::MaybeUninit;
+use std::sync::OnceLock;
+
+use super::entry::{Stopped, current, landing};
+use super::misaligned::{LONGEST, SseInstruction};
+
+/// The signals by which generated code traps.
+const FAULTS: [i32; 4] = [libc::SIGILL, libc::SIGFPE, libc::SIGSEGV, libc::SIGBUS];
+
+/// `si_code` of a fault that the kernel names no address for.
+const SI_KERNEL: i32 = 0x80;
+
+/// Bytes of a thread's alternative stack, where it has none that is as large.
+const ALTERNATIVE_STACK_BYTES: usize = 64 << 10;
+
+/// Who handled the signals before us, in the order of [`FAULTS`].
+static PREVIOUS: OnceLock<[libc::sigaction; 4]> = OnceLock::new();
+
+/// The signal by which the watchdog stops a thread.
+fn stop_signal() -> i32 {
+    libc::SIGRTMIN() + 5
+}
+
+/// Installs the handlers, once a process, and an alternative stack, once a thread.
+pub(super) fn install() {
+    thread_local! {
+        static STACK: AlternativeStack = AlternativeStack::install();
+    }
+    PREVIOUS.get_or_init(|| {
+        let previous = FAULTS.map(|signal| set_handler(signal, on_fault as *const ()));
+        set_handler(stop_signal(), on_stop as *const ());
+        previous
+    });
+    STACK.with(|_| ());
+}
+
+fn set_handler(signal: i32, handler: *const ()) -> libc::sigaction {
+    // SAFETY: both structures are valid, all-zero is a valid `sigaction`, and the handler has
+    // the signature that SA_SIGINFO asks for.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+        libc::sigemptyset(&mut action.sa_mask);
+        let mut previous: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, &action, &mut previous);
+        previous
+    }
+}
+
+/// Stops whatever generated code runs on a thread, given as `pthread_t`.
+pub(super) fn stop_thread(thread: u64) {
+    // SAFETY: the thread was running wasm a moment ago, so it exists; if it has just left wasm
+    // the handler does nothing.
+    unsafe { libc::pthread_kill(thread as libc::pthread_t, stop_signal()) };
+}
+
+unsafe extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let context = context.cast::<libc::ucontext_t>();
+    // SAFETY: the kernel passes valid pointers to the siginfo and context of this fault.
+    let (pc, address, code) = unsafe {
+        (
+            program_counter(context),
+            (*info).si_addr() as u64,
+            (*info).si_code,
+        )
+    };
+    // The kernel has no address for a fault on one that is not canonical, or not aligned.
+    let unnamed = code == SI_KERNEL;
+    let address = if unnamed { u64::MAX } else { address };
+    let activation = current();
+    // SAFETY: a current activation is alive: it is taken down before it goes.
+    let ours = unsafe { activation.as_ref() }.filter(|activation| {
+        // A jump to nowhere faults at its target: that too is the doing of generated code.
+        let nowhere = signal == libc::SIGSEGV && pc == address;
+        activation.covers(pc) || nowhere
+    });
+    match ours {
+        Some(activation) => {
+            let misaligned = if unnamed && activation.covers_bytes(pc, LONGEST) {
+                // SAFETY: so many bytes from the program counter on are mapped, and no code is
+                // written while it runs.
+                let code = unsafe { std::slice::from_raw_parts(pc as *const u8, LONGEST) };
+                // SAFETY: the kernel passes a valid context.
+                let registers = unsafe { registers(context) };
+                SseInstruction::decode(code)
+                    .and_then(|instruction| instruction.misaligned(&registers))
+            } else {
+                None
+            };
+            activation.stop(match misaligned {
+                Some(address) => Stopped::Misaligned { pc, address },
+                None => Stopped::Fault {
+                    signal,
+                    pc,
+                    address,
+                },
+            });
+            // SAFETY: as said at the top, landing is safe here.
+            unsafe { land(context, activation) };
+        }
+        // SAFETY: same arguments as we were given.
+        None => unsafe { hand_on(signal, info, context.cast()) },
+    }
+}
+
+unsafe extern "C" fn on_stop(
+    _signal: i32,
+    _info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    let context = context.cast::<libc::ucontext_t>();
+    // SAFETY: the kernel passes a valid context.
+    let pc = unsafe { program_counter(context) };
+    // SAFETY: a current activation is alive.
+    let activation = unsafe { current().as_ref() };
+    if let Some(activation) = activation.filter(|activation| activation.covers(pc)) {
+        activation.stop(Stopped::Hung);
+        // SAFETY: the interrupted instruction is generated code.
+        unsafe { land(context, activation) };
+    }
+}
+
+unsafe fn program_counter(context: *const libc::ucontext_t) -> u64 {
+    // SAFETY: the caller passes a valid context.
+    unsafe { (*context).uc_mcontext.gregs[libc::REG_RIP as usize] as u64 }
+}
+
+/// The general registers, in the order in which instructions number them.
+unsafe fn registers(context: *const libc::ucontext_t) -> [u64; 16] {
+    const ORDER: [libc::c_int; 16] = [
+        libc::REG_RAX,
+        libc::REG_RCX,
+        libc::REG_RDX,
+        libc::REG_RBX,
+        libc::REG_RSP,
+        libc::REG_RBP,
+        libc::REG_RSI,
+        libc::REG_RDI,
+        libc::REG_R8,
+        libc::REG_R9,
+        libc::REG_R10,
+        libc::REG_R11,
+        libc::REG_R12,
+        libc::REG_R13,
+        libc::REG_R14,
+        libc::REG_R15,
+    ];
+    // SAFETY: the caller passes a valid context.
+    let saved = unsafe { &(*context).uc_mcontext.gregs };
+    ORDER.map(|register| saved[register as usize] as u64)
+}
+
+/// Makes the interrupted thread go on at [`landing`].
+unsafe fn land(context: *mut libc::ucontext_t, activation: *const super::entry::Activation) {
+    // SAFETY: the caller passes a valid context; `landing` takes the activation in `rdi` and
+    // restores all else from it.
+    unsafe {
+        let registers = &mut (*context).uc_mcontext.gregs;
+        registers[libc::REG_RIP as usize] = landing as *const () as i64;
+        registers[libc::REG_RDI as usize] = activation.addr() as i64;
+    }
+}
+
+/// Does what would have been done without us.
+unsafe fn hand_on(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let previous = FAULTS
+        .iter()
+        .position(|fault| *fault == signal)
+        .and_then(|index| Some(&PREVIOUS.get()?[index]));
+    let handler = previous.map_or(libc::SIG_DFL, |previous| previous.sa_sigaction);
+    if handler == libc::SIG_IGN {
+        return;
+    }
+    if handler == libc::SIG_DFL {
+        // Back to the default, and the instruction faults again when we return.
+        // SAFETY: all-zero with SIG_DFL is a valid action.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = libc::SIG_DFL;
+            libc::sigaction(signal, &action, std::ptr::null_mut());
+        }
+        return;
+    }
+    let with_info = previous.is_some_and(|previous| previous.sa_flags & libc::SA_SIGINFO != 0);
+    // SAFETY: the handler was installed with this signature, and gets what the kernel gave us.
+    unsafe {
+        if with_info {
+            type Handler = unsafe extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
+            let handler: Handler = std::mem::transmute(handler);
+            handler(signal, info, context);
+        } else {
+            let handler: unsafe extern "C" fn(i32) = std::mem::transmute(handler);
+            handler(signal);
+        }
+    }
+}
+
+/// An alternative signal stack for a thread, so that a fault on a ruined stack is still handled.
+struct AlternativeStack(Option<Box<[MaybeUninit<u8>]>>);
+
+impl AlternativeStack {
+    fn install() -> AlternativeStack {
+        // SAFETY: both structures are valid; the new stack lives until it is taken down in drop.
+        unsafe {
+            let mut old: libc::stack_t = std::mem::zeroed();
+            libc::sigaltstack(std::ptr::null(), &mut old);
+            if old.ss_flags & libc::SS_DISABLE == 0 {
+                return AlternativeStack(None);
+            }
+            let mut stack = Box::new_uninit_slice(ALTERNATIVE_STACK_BYTES);
+            let new = libc::stack_t {
+                ss_sp: stack.as_mut_ptr().cast(),
+                ss_flags: 0,
+                ss_size: ALTERNATIVE_STACK_BYTES,
+            };
+            libc::sigaltstack(&new, std::ptr::null_mut());
+            AlternativeStack(Some(stack))
+        }
+    }
+}
+
+impl Drop for AlternativeStack {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            // SAFETY: takes down the stack that `install` put up on this thread.
+            unsafe {
+                let mut none: libc::stack_t = std::mem::zeroed();
+                none.ss_flags = libc::SS_DISABLE;
+                libc::sigaltstack(&none, std::ptr::null_mut());
+            }
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! A store: everything that exists during one run of a case.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use parallax_oracles::{Event, Outcome, Reason, TrapKind, Value};
+
+use super::activations::Activations;
+use super::block::Block;
+use super::destructors::SLOTS_A_STEP;
+use super::entry::{self, Stopped, Target};
+use super::host::HostThing;
+use super::instance::{GlobalEntry, Instance, LoadedModule, MemoryEntry, Site, TableEntry};
+use super::memory::MemoryPool;
+use super::misaligned::SseInstruction;
+use super::objects::{ObjectIndex, Objects};
+use super::watchdog::Interrupts;
+use crate::case::module::FuncType;
+use crate::case::{Case, Host};
+use crate::codegen::cranelift_0_112::VALUE_BYTES;
+use crate::score::Fault;
+use crate::translate::builtins::Builtin;
+use crate::translate::memories::{MemoryPlan, PAGE_BYTES};
+
+/// What a store is made with.
+pub struct StoreConfig<'case> {
+    /// The case that is run.
+    pub case: &'case Case,
+    /// A planted fault.
+    pub fault: Option<Fault>,
+    /// The addresses by which generated code calls builtins.
+    pub builtins: [u64; Builtin::ALL.len()],
+    /// For every host item that is a function, the address of its trampoline.
+    pub host_trampolines: Vec<u64>,
+    /// Where generated code lies.
+    pub code: Range<u64>,
+    /// What is kept from one store to the next.
+    pub reusable: Reusable,
+}
+
+/// What is kept from one store to the next.
+#[derive(Default)]
+pub struct Reusable {
+    pool: MemoryPool,
+    objects: Objects,
+    interrupts: Option<Arc<Interrupts>>,
+}
+
+/// Everything that exists during one run of a case.
+pub struct Store<'case> {
+    pub(super) case: &'case Case,
+    pub(super) fault: Option<Fault>,
+    pub(super) builtins: [u64; Builtin::ALL.len()],
+    pub(super) code: Range<u64>,
+    pub(super) interrupts: Arc<Interrupts>,
+    pub(super) pool: MemoryPool,
+    pub(super) activations: Activations,
+    pub(super) objects: Objects,
+    /// What is about to be put into the activations table while a collection is under way.
+    pub(super) inserting: Option<u64>,
+    /// What the next object made is to own together with the last one.
+    pub(super) shared_owned: Option<ObjectIndex>,
+    /// Slots that destructors may still visit in this step.
+    pub(super) destructor_slots: usize,
+    pub(super) host: Host,
+    pub(super) host_things: Vec<HostThing>,
+    /// Modules by number, as far as they are loaded.
+    pub(super) modules: Vec<Rc<LoadedModule<'case>>>,
+    pub(super) instances: Vec<Option<Box<Instance<'case>>>>,
+    pub(super) memories: Vec<MemoryEntry>,
+    pub(super) tables: Vec<TableEntry>,
+    pub(super) globals: Vec<GlobalEntry>,
+    signatures: Vec<&'case FuncType>,
+    /// What happened since the events were last taken.
+    pub(super) events: Vec<Event>,
+    /// Which rule of counting references was broken, the first of them.
+    pub(super) violation: Option<String>,
+    /// Whether the host, and not the watchdog, asked for the interrupt.
+    pub(super) host_interrupted: bool,
+    values: Block,
+    pub(super) last_counts: Vec<u64>,
+}
+
+impl<'case> Store<'case> {
+    /// A store with the case's host items in it, given the loaded modules of the case.
+    ///
+    /// # Errors
+    /// [`Outcome::Inconclusive`] if a host item asks for more memory than there is.
+    pub fn new(
+        config: StoreConfig<'case>,
+        modules: Vec<Rc<LoadedModule<'case>>>,
+    ) -> Result<Box<Store<'case>>, Box<(Outcome, Reusable)>> {
+        let StoreConfig {
+            case,
+            fault,
+            builtins,
+            host_trampolines,
+            code,
+            reusable,
+        } = config;
+        let mut store = Box::new(Store {
+            case,
+            fault,
+            builtins,
+            code,
+            interrupts: reusable.interrupts.unwrap_or_else(Interrupts::watched),
+            pool: reusable.pool,
+            activations: Activations::new(case.settings.activations_capacity),
+            objects: reusable.objects,
+            inserting: None,
+            shared_owned: None,
+            destructor_slots: SLOTS_A_STEP,
+            host: Host::new(case),
+            host_things: Vec::new(),
+            modules,
+            instances: Vec::new(),
+            memories: Vec::new(),
+            tables: Vec::new(),
+            globals: Vec::new(),
+            signatures: Vec::new(),
+            events: Vec::new(),
+            violation: None,
+            host_interrupted: false,
+            values: Block::new(32 * VALUE_BYTES),
+            last_counts: Vec::new(),
+        });
+        match store.make_host_things(&host_trampolines) {
+            Ok(()) => Ok(store),
+            Err(reason) => Err(Box::new((Outcome::Inconclusive(reason), store.dismantle()))),
+        }
+    }
+
+    /// The interrupt words of this store.
+    pub fn interrupts(&self) -> &Arc<Interrupts> {
+        &self.interrupts
+    }
+
+    /// The store-wide id of a type: equal for equal types.
+    pub(super) fn type_id(&mut self, ty: &'case FuncType) -> u32 {
+        let known = self.signatures.iter().position(|known| *known == ty);
+        known.unwrap_or_else(|| {
+            self.signatures.push(ty);
+            self.signatures.len() - 1
+        }) as u32
+    }
+
+    pub(super) fn planted(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    /// The block and offset where a definition lies.
+    pub(super) fn site<'a>(&'a self, site: &'a Site) -> (&'a Block, u32) {
+        match site {
+            Site::Host(block) => (block, 0),
+            Site::Instance { instance, offset } => {
+                let instance = self.instances[*instance as usize].as_ref();
+                (
+                    &instance.expect("the maker of a thing exists").vmctx,
+                    *offset,
+                )
+            }
+        }
+    }
+
+    /// The instance with this number, if it was made.
+    pub fn instance(&self, instance: u32) -> Option<&Instance<'case>> {
+        self.instances.get(instance as usize)?.as_deref()
+    }
+
+    /// Says that an instance came into being without a trap.
+    pub fn set_usable(&mut self, instance: u32) {
+        if let Some(made) = &mut self.instances[instance as usize] {
+            made.usable = true;
+        }
+    }
+
+    /// Says that an instance's start function did not return.
+    pub fn set_unusable(&mut self, instance: u32) {
+        if let Some(made) = &mut self.instances[instance as usize] {
+            made.usable = false;
+        }
+    }
+
+    /// The value of a global of an instance, as the outcome of reading it.
+    pub fn global_value(&self, instance: u32, global: u32) -> Outcome {
+        let Some(made) = self.usable(instance) else {
+            return Outcome::Skipped;
+        };
+        let entry = &self.globals[made.globals[global as usize] as usize];
+        let (block, offset) = self.site(&entry.site);
+        Outcome::Returned(vec![
+            self.value_of_raw(block.read_u128(offset), entry.ty.value),
+        ])
+    }
+
+    /// Collects at the host's wish, with no wasm frame live.
+    pub fn collect_now(&mut self) -> Outcome {
+        self.conclude(Outcome::Returned(Vec::new()))
+    }
+
+    /// The instance with this number, if it came into being without a trap.
+    pub fn usable(&self, instance: u32) -> Option<&Instance<'case>> {
+        self.instance(instance).filter(|made| made.usable)
+    }
+
+    pub(super) fn made(&self, instance: u32) -> &Instance<'case> {
+        self.instance(instance)
+            .expect("generated code of an instance runs only while it exists")
+    }
+
+    /// Calls a function of an instance and settles the store. `trampoline` is the address of the
+    /// entry trampoline for its type.
+    ///
+    /// # Safety
+    /// `store` must be valid and no reference to it alive; `trampoline` must be what it says.
+    pub unsafe fn invoke(
+        store: *mut Store<'case>,
+        instance: u32,
+        function: u32,
+        trampoline: u64,
+        args: &[Value],
+    ) -> Outcome {
+        // SAFETY: the caller says that the store is valid; this reference ends before the call.
+        let prepared = unsafe { (*store).prepare(instance, function, args) };
+        let Some((target, ty)) = prepared else {
+            return Outcome::Skipped;
+        };
+        let target = Target {
+            trampoline,
+            ..target
+        };
+        // SAFETY: as above; the values block has a slot for each argument and result, is not
+        // borrowed again before the call is over, and the target is a function of the store.
+        let result = unsafe {
+            let (code, values) = ((*store).code.clone(), &raw const (*store).values);
+            entry::call(store, target, code, &*values)
+        };
+        // SAFETY: the call is over; this is the only reference.
+        let store = unsafe { &mut *store };
+        let outcome = match result {
+            Ok(()) => store.take_results(ty),
+            Err(stopped) => store.outcome_of(stopped),
+        };
+        store.conclude(outcome)
+    }
+
+    fn prepare(
+        &mut self,
+        instance: u32,
+        function: u32,
+        args: &[Value],
+    ) -> Option<(Target, &'case FuncType)> {
+        let made = self.instance(instance)?;
+        let target = made.functions[function as usize];
+        let ty = made.loaded.module.function_type(function);
+        let slots = ty.params.len().max(ty.results.len()) as u32;
+        if self.values.bytes() < slots * VALUE_BYTES {
+            self.values = Block::new(slots * VALUE_BYTES);
+        }
+        self.host_interrupted = false;
+        for (index, value) in args.iter().enumerate() {
+            let raw = self.value_for_wasm(value);
+            self.values.write_u128(index as u32 * VALUE_BYTES, raw);
+        }
+        Some((
+            Target {
+                trampoline: 0,
+                vmctx: target.vmctx,
+                code: target.code,
+            },
+            ty,
+        ))
+    }
+
+    fn take_results(&self, ty: &FuncType) -> Outcome {
+        let results = ty.results.iter().enumerate().map(|(index, ty)| {
+            self.value_of_raw(self.values.read_u128(index as u32 * VALUE_BYTES), *ty)
+        });
+        Outcome::Returned(results.collect())
+    }
+
+    /// What it means that wasm stopped.
+    pub(super) fn outcome_of(&self, stopped: Stopped) -> Outcome {
+        match stopped {
+            Stopped::Trap(kind) => Outcome::Trapped(kind),
+            Stopped::Hung => Outcome::Inconclusive(Reason::Timeout),
+            Stopped::Panicked => Outcome::Failed("a builtin panicked".to_string()),
+            Stopped::NotZeroExtended { builtin, parameter } => Outcome::Escaped(format!(
+                "builtin {} was passed an i32 `{parameter}` that is not zero-extended",
+                builtin.name()
+            )),
+            Stopped::WrongVmctx(builtin) => Outcome::Escaped(format!(
+                "builtin {} was called on another's vmctx",
+                builtin.name()
+            )),
+            Stopped::Fault {
+                signal,
+                pc,
+                address,
+            } => self.outcome_of_fault(signal, pc, address),
+            Stopped::Misaligned { pc, address } => self.outcome_of_misaligned(pc, address),
+        }
+    }
+
+    fn outcome_of_fault(&self, signal: i32, pc: u64, address: u64) -> Outcome {
+        let Some((loaded, offset)) = self.code_at(pc) else {
+            return Outcome::Escaped("a jump to where there is no code".to_string());
+        };
+        let function = function_at(loaded, offset);
+        let Some(kind) = loaded.compiled.trap_at(offset) else {
+            return Outcome::Escaped(format!(
+                "function {function} faulted in an instruction that does not trap"
+            ));
+        };
+        let accessed = signal == libc::SIGSEGV || signal == libc::SIGBUS;
+        // Under spectre mitigations an access out of bounds goes to null.
+        let null = address < 4096;
+        let proper = match kind {
+            TrapKind::MemoryOutOfBounds => null || self.in_a_memory(address),
+            TrapKind::TableOutOfBounds => null,
+            _ => false,
+        };
+        if accessed && !proper {
+            return Outcome::Escaped(format!(
+                "function {function} accessed memory outside of every memory and table"
+            ));
+        }
+        match kind {
+            TrapKind::StackExhausted if self.interrupts.interrupted() => self.interrupted(),
+            TrapKind::Interrupted => self.interrupted(),
+            kind => Outcome::Trapped(kind),
+        }
+    }
+
+    fn outcome_of_misaligned(&self, pc: u64, address: u64) -> Outcome {
+        let Some((loaded, offset)) = self.code_at(pc) else {
+            return Outcome::Escaped("a jump to where there is no code".to_string());
+        };
+        let function = function_at(loaded, offset);
+        if !self.in_a_memory(address) {
+            return Outcome::Escaped(format!(
+                "function {function} accessed memory outside of every memory and table"
+            ));
+        }
+        let code = &loaded.compiled.code[offset as usize..];
+        let name = SseInstruction::decode(code).and_then(|instruction| instruction.name());
+        Outcome::Escaped(format!(
+            "function {function} has a misaligned operand of {}",
+            name.unwrap_or("an SSE instruction")
+        ))
+    }
+
+    /// Whether an address lies in the reservation of a memory.
+    fn in_a_memory(&self, address: u64) -> bool {
+        let mut memories = self.memories.iter();
+        memories.any(|entry| entry.memory.reaches(address, self.guarded_bytes(entry)))
+    }
+
+    /// How far from a memory's base code may touch and leave it to the kernel to trap: what its
+    /// plan reserves, and the guard region. Anything beyond was to be checked by the code itself.
+    fn guarded_bytes(&self, entry: &MemoryEntry) -> u64 {
+        let settings = &self.case.settings;
+        let reserved = match MemoryPlan::new(settings.memory_style, &entry.ty) {
+            MemoryPlan::Static { bound } => bound,
+            MemoryPlan::Dynamic => entry.memory.pages() * PAGE_BYTES,
+        };
+        reserved + settings.guard_bytes
+    }
+
+    fn interrupted(&self) -> Outcome {
+        if self.host_interrupted {
+            Outcome::Trapped(TrapKind::Interrupted)
+        } else {
+            Outcome::Inconclusive(Reason::Timeout)
+        }
+    }
+
+    /// The module whose code an address lies in, and the offset there.
+    pub(super) fn code_at(&self, address: u64) -> Option<(&LoadedModule<'case>, u32)> {
+        self.modules.iter().find_map(|loaded| {
+            let offset = address.checked_sub(loaded.base)?;
+            (offset < loaded.compiled.code.len() as u64).then_some((&**loaded, offset as u32))
+        })
+    }
+
+    /// Takes the events since the last call.
+    pub fn take_events(&mut self, events: &mut Vec<Event>) {
+        events.append(&mut self.events);
+    }
+
+    /// Takes the store apart for what can be kept.
+    pub fn dismantle(self: Box<Self>) -> Reusable {
+        let mut store = *self;
+        for entry in store.memories.drain(..) {
+            entry.memory.release(&mut store.pool);
+        }
+        store.objects.clear();
+        Reusable {
+            pool: store.pool,
+            objects: store.objects,
+            interrupts: Some(store.interrupts),
+        }
+    }
+}
+
+/// The function, by function index, that the code at an offset belongs to.
+fn function_at(loaded: &LoadedModule<'_>, offset: u32) -> u32 {
+    let defined = loaded.compiled.function_at(offset);
+    defined.map_or(0, |defined| defined + loaded.module.imported_functions())
+}

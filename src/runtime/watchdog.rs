@@ -1,0 +1,145 @@
+//! Interrupts: the words that generated code polls, and the watchdog that sets them.
+//!
+//! A case that ends in the reference ends in every engine, unless the code under test is wrong.
+//! So that wrong code ends as an outcome and not as a dead fuzzer, one thread of the process
+//! looks after all wasm calls under way: one that takes longer than [`LIMIT`] is interrupted
+//! through its interrupt word, and one that does not heed that for [`GRACE`] is stopped by a
+//! signal. Neither decides a verdict: a call that was stopped so is inconclusive.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, Weak};
+use std::time::Duration;
+
+use crate::translate::layout::{INTERRUPTED, interrupts};
+
+/// How long a call may take before it is interrupted.
+pub const LIMIT: Duration = Duration::from_secs(10);
+
+/// How long an interrupted call may go on before it is stopped.
+pub const GRACE: Duration = Duration::from_secs(2);
+
+const TICK: Duration = Duration::from_millis(500);
+
+/// The words that the vmctx of every instance of a store points to. Laid out as
+/// [`crate::translate::layout::interrupts`] says.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Interrupts {
+    stack_limit: AtomicU64,
+    exit_frame_pointer: AtomicU64,
+    exit_return_address: AtomicU64,
+    /// The tick at which the call under way began; 0 while there is none.
+    since: AtomicU64,
+    /// The thread it runs on, as `pthread_t`.
+    thread: AtomicU64,
+}
+
+const _: () = {
+    use std::mem::offset_of;
+    assert!(offset_of!(Interrupts, stack_limit) == interrupts::STACK_LIMIT as usize);
+    assert!(offset_of!(Interrupts, exit_frame_pointer) == interrupts::EXIT_FRAME_POINTER as usize);
+    assert!(
+        offset_of!(Interrupts, exit_return_address) == interrupts::EXIT_RETURN_ADDRESS as usize
+    );
+};
+
+static NOW: AtomicU64 = AtomicU64::new(1);
+static WATCHED: Mutex<Vec<Weak<Interrupts>>> = Mutex::new(Vec::new());
+static THREAD: Once = Once::new();
+
+fn watched() -> MutexGuard<'static, Vec<Weak<Interrupts>>> {
+    WATCHED
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Interrupts {
+    /// Words that the watchdog looks after for as long as they live.
+    pub fn watched() -> Arc<Interrupts> {
+        let words = Arc::new(Interrupts {
+            stack_limit: AtomicU64::new(0),
+            exit_frame_pointer: AtomicU64::new(0),
+            exit_return_address: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            thread: AtomicU64::new(0),
+        });
+        let mut all = watched();
+        all.retain(|words| words.strong_count() > 0);
+        all.push(Arc::downgrade(&words));
+        THREAD.call_once(|| {
+            // Without a thread to spare, wrong code may hang; nothing else changes.
+            let _ = std::thread::Builder::new()
+                .name("parallax-watchdog".into())
+                .spawn(watch);
+        });
+        words
+    }
+
+    /// The address that vmctxs hold.
+    pub fn address(&self) -> u64 {
+        std::ptr::from_ref(self).expose_provenance() as u64
+    }
+
+    /// Starts the clock for a call on this thread and sets its stack limit.
+    pub fn begin(&self, stack_limit: u64, thread: u64) {
+        self.stack_limit.store(stack_limit, Ordering::Relaxed);
+        self.thread.store(thread, Ordering::Relaxed);
+        self.since
+            .store(NOW.load(Ordering::Relaxed), Ordering::Release);
+    }
+
+    /// Stops the clock.
+    pub fn end(&self) {
+        self.since.store(0, Ordering::Release);
+    }
+
+    /// Asks wasm to trap at the next loop header or function entry.
+    pub fn interrupt(&self) {
+        self.stack_limit.store(INTERRUPTED, Ordering::Relaxed);
+    }
+
+    /// Whether it has been asked to.
+    pub fn interrupted(&self) -> bool {
+        self.stack_limit.load(Ordering::Relaxed) == INTERRUPTED
+    }
+
+    /// Frame pointer and return address of the last exit from wasm.
+    pub fn exit(&self) -> (u64, u64) {
+        (
+            self.exit_frame_pointer.load(Ordering::Relaxed),
+            self.exit_return_address.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Restores what [`Interrupts::exit`] returned before wasm was entered again.
+    pub fn set_exit(&self, (frame_pointer, return_address): (u64, u64)) {
+        self.exit_frame_pointer
+            .store(frame_pointer, Ordering::Relaxed);
+        self.exit_return_address
+            .store(return_address, Ordering::Relaxed);
+    }
+}
+
+fn ticks(time: Duration) -> u64 {
+    (time.as_millis() / TICK.as_millis()) as u64
+}
+
+fn watch() {
+    loop {
+        std::thread::sleep(TICK);
+        let now = NOW.fetch_add(1, Ordering::Relaxed) + 1;
+        for words in watched().iter().filter_map(Weak::upgrade) {
+            let since = words.since.load(Ordering::Acquire);
+            if since == 0 {
+                continue;
+            }
+            let age = now.saturating_sub(since);
+            if age > ticks(LIMIT) {
+                words.interrupt();
+            }
+            if age > ticks(LIMIT + GRACE) {
+                super::signals::stop_thread(words.thread.load(Ordering::Relaxed));
+            }
+        }
+    }
+}

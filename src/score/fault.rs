@@ -1,0 +1,134 @@
+//! The faults that can be planted, one at a time, in the translation environment, the generated
+//! code or the runtime.
+//!
+//! An oracle is done when it has been seen to fail. Every fault here is a mistake that somebody
+//! could make (several are ones that somebody did make), and each has one place in the code that
+//! asks for it. Without a planted fault these places cost a comparison at compile time of the
+//! module, or on the slow path of a builtin.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! faults {
+    ($( $(#[$doc:meta])* $name:ident = $text:literal, )*) => {
+        /// A mistake planted on purpose.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Fault {
+            $( $(#[$doc])* $name, )*
+        }
+
+        impl Fault {
+            /// All of them.
+            pub const ALL: &'static [Fault] = &[ $( Fault::$name, )* ];
+
+            /// The name on the command line and in reports.
+            pub fn name(self) -> &'static str {
+                match self { $( Fault::$name => $text, )* }
+            }
+        }
+    };
+}
+
+faults! {
+    /// Table bounds checks let one element too many through.
+    TableBoundOffByOne = "table-bound-off-by-one",
+    /// `call_indirect` does not compare signatures.
+    SkipSignatureCheck = "skip-signature-check",
+    /// `call_indirect` does not check for null.
+    SkipNullCheck = "skip-null-check",
+    /// An imported global is read from the vmctx instead of through the import.
+    ImportedGlobalInVmctx = "imported-global-in-vmctx",
+    /// i32 arguments of builtins are sign-extended.
+    SignExtendBuiltinArguments = "sign-extend-builtin-arguments",
+    /// `memory.fill` fills one byte too few.
+    MemoryFillShort = "memory-fill-short",
+    /// `table.grow` returns the new size.
+    TableGrowReturnsNewSize = "table-grow-returns-new-size",
+    /// Division by zero and integer overflow are reported as each other.
+    SwapTrapKinds = "swap-trap-kinds",
+    /// Loop headers do not look at the interrupt word.
+    NoInterruptCheck = "no-interrupt-check",
+    /// The bound of a dynamic memory is loaded one page too large.
+    MemoryBoundOffByPage = "memory-bound-off-by-page",
+    /// The base of a dynamic memory is taken to be constant.
+    MemoryBaseReadonly = "memory-base-readonly",
+    /// `memory.copy` copies forwards even where the ranges overlap the other way.
+    MemoryCopyForwards = "memory-copy-forwards",
+    /// `elem.drop` and `data.drop` do nothing.
+    SegmentDropIgnored = "segment-drop-ignored",
+    /// An imported function is called with the caller's vmctx.
+    ImportCalledWithOwnVmctx = "import-called-with-own-vmctx",
+    /// There is no read barrier.
+    ReadBarrierMissing = "read-barrier-missing",
+    /// The read barrier puts the reference into the table but does not increment the count.
+    ReadBarrierNoIncrement = "read-barrier-no-increment",
+    /// The read barrier increments but does not put the reference into the table.
+    ReadBarrierNoBump = "read-barrier-no-bump",
+    /// The read barrier does not skip null.
+    ReadBarrierNullNotSkipped = "read-barrier-null-not-skipped",
+    /// The slow path of the read barrier collects but does not insert.
+    SlowPathNoInsert = "slow-path-no-insert",
+    /// The write barrier decrements the old element before it increments the new one.
+    WriteBarrierDecrementFirst = "write-barrier-decrement-first",
+    /// The write barrier drops the old element before the new one is in its slot.
+    WriteBarrierDropBeforeStore = "write-barrier-drop-before-store",
+    /// The write barrier does not skip null where it counts the new element.
+    WriteBarrierNullNotSkipped = "write-barrier-null-not-skipped",
+    /// The write barrier does not decrement the old element.
+    WriteBarrierNoDecrement = "write-barrier-no-decrement",
+    /// The write barrier does not increment the new element.
+    WriteBarrierNoIncrement = "write-barrier-no-increment",
+    /// The write barrier drops at a count of 1.
+    WriteBarrierDropAtOne = "write-barrier-drop-at-one",
+    /// Collections find no references on the stack.
+    StackMapIgnored = "stack-map-ignored",
+    /// Collections read stack slots one word off.
+    StackMapOffByWord = "stack-map-off-by-word",
+    /// The result of `select` is in no stack map, as in `cranelift-wasm` itself.
+    SelectNotInStackMap = "select-not-in-stack-map",
+    /// Block parameters made by SSA construction are in no stack map, as in `cranelift-frontend`
+    /// itself.
+    BlockParameterNotInStackMap = "block-parameter-not-in-stack-map",
+    /// The parameters of functions are in no stack map.
+    ParameterNotInStackMap = "parameter-not-in-stack-map",
+    /// The results of calls are in no stack map.
+    ResultNotInStackMap = "result-not-in-stack-map",
+    /// Sweeping forgets the bump region.
+    SweepForgetsBump = "sweep-forgets-bump",
+    /// `table.fill` on externrefs copies without counting.
+    TableFillNoCount = "table-fill-no-count",
+    /// `table.init` on externrefs copies without counting.
+    TableInitNoCount = "table-init-no-count",
+    /// `table.copy` on externrefs copies without counting.
+    TableCopyNoCount = "table-copy-no-count",
+    /// `table.grow` on externrefs counts once for all new elements.
+    TableGrowCountsOnce = "table-grow-counts-once",
+    /// `table.grow` that fails counts its initial value all the same.
+    FailedGrowLeaks = "failed-grow-leaks",
+    /// `global.get` of an externref does not put it into the activations table.
+    GlobalGetNotInserted = "global-get-not-inserted",
+    /// What a host function returns is not put into the activations table.
+    HostResultNotInserted = "host-result-not-inserted",
+    /// `global.set` of an externref does not release the old value.
+    GlobalSetNoRelease = "global-set-no-release",
+    /// Dropping the store releases table elements twice.
+    DoubleReleaseAtTeardown = "double-release-at-teardown",
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Fault {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Fault, String> {
+        Fault::ALL
+            .iter()
+            .copied()
+            .find(|fault| fault.name() == name)
+            .ok_or_else(|| format!("no fault is named `{name}`"))
+    }
+}

@@ -1,0 +1,184 @@
+//! Linear memories: their layout, and the hooks that grow, measure and fill them.
+
+use cranelift_codegen::cursor::FuncCursor;
+use cranelift_codegen::ir::{self, InstBuilder, types};
+use cranelift_wasm::{Heap, HeapData, HeapStyle};
+
+use super::builtins::Builtin;
+use super::environment::Environment;
+use super::layout::{definition_import, memory_definition};
+use crate::case::module::MemoryType;
+use crate::case::settings::MemoryStyle;
+use crate::score::Fault;
+
+/// Bytes of a WebAssembly page.
+pub const PAGE_BYTES: u64 = 1 << 16;
+
+/// Pages reserved for a memory in style [`MemoryStyle::StaticSmall`].
+pub const SMALL_PAGES: u64 = 16;
+
+/// How one memory is laid out, which generated code and the runtime must agree on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemoryPlan {
+    /// The base never moves; the index space up to `bound` bytes is reserved, and what is not
+    /// part of the memory faults.
+    Static {
+        /// Bytes reserved before the guard region.
+        bound: u64,
+    },
+    /// The base moves when the memory grows; bounds are loaded on each access.
+    Dynamic,
+}
+
+impl MemoryPlan {
+    /// The plan for a memory of type `ty`. An import may ask for less than the memory it gets
+    /// offers, but never for a smaller maximum, so an importer that plans a static memory always
+    /// gets one.
+    pub fn new(style: MemoryStyle, ty: &MemoryType) -> MemoryPlan {
+        match style {
+            MemoryStyle::Static => MemoryPlan::Static { bound: 1 << 32 },
+            MemoryStyle::StaticSmall if ty.max.is_some_and(|max| max <= SMALL_PAGES) => {
+                MemoryPlan::Static {
+                    bound: SMALL_PAGES * PAGE_BYTES,
+                }
+            }
+            MemoryStyle::StaticSmall | MemoryStyle::Dynamic => MemoryPlan::Dynamic,
+        }
+    }
+}
+
+impl Environment<'_> {
+    /// Declares how a memory is accessed.
+    pub(super) fn heap(&mut self, func: &mut ir::Function, index: u32) -> Heap {
+        let ty = self.module.memories[index as usize];
+        let vmctx = self.vmctx(func);
+        let (definition, offset) = match self.layout.defined_memory(index) {
+            Some(defined) => (vmctx, self.layout.memory(defined)),
+            None => {
+                let from = self.layout.memory_import(index) + definition_import::FROM;
+                let definition = func.create_global_value(ir::GlobalValueData::Load {
+                    base: vmctx,
+                    offset: (from as i32).into(),
+                    global_type: types::I64,
+                    flags: ir::MemFlags::trusted().with_readonly(),
+                });
+                (definition, 0)
+            }
+        };
+        let plan = MemoryPlan::new(self.config.memory_style, &ty);
+        let (style, base_flags) = match plan {
+            MemoryPlan::Static { bound } => (
+                HeapStyle::Static { bound },
+                ir::MemFlags::trusted().with_readonly(),
+            ),
+            MemoryPlan::Dynamic => {
+                let length = (offset + memory_definition::CURRENT_LENGTH) as i32;
+                let mut bound_gv = func.create_global_value(ir::GlobalValueData::Load {
+                    base: definition,
+                    offset: length.into(),
+                    global_type: types::I64,
+                    flags: ir::MemFlags::trusted(),
+                });
+                if self.planted(Fault::MemoryBoundOffByPage) {
+                    bound_gv = func.create_global_value(ir::GlobalValueData::IAddImm {
+                        base: bound_gv,
+                        offset: (PAGE_BYTES as i64).into(),
+                        global_type: types::I64,
+                    });
+                }
+                let flags = ir::MemFlags::trusted();
+                let flags = if self.planted(Fault::MemoryBaseReadonly) {
+                    flags.with_readonly()
+                } else {
+                    flags
+                };
+                (HeapStyle::Dynamic { bound_gv }, flags)
+            }
+        };
+        let base = func.create_global_value(ir::GlobalValueData::Load {
+            base: definition,
+            offset: ((offset + memory_definition::BASE) as i32).into(),
+            global_type: types::I64,
+            flags: base_flags,
+        });
+        self.heaps.push(HeapData {
+            base,
+            min_size: ty.min * PAGE_BYTES,
+            max_size: ty.max.map(|max| max * PAGE_BYTES),
+            offset_guard_size: self.config.guard_bytes,
+            style,
+            index_type: types::I32,
+            memory_type: None,
+            page_size_log2: 16,
+        })
+    }
+
+    /// The variant of a builtin for a memory, and the index it takes.
+    fn memory_variant(
+        &self,
+        pos: &mut FuncCursor<'_>,
+        index: u32,
+        defined: Builtin,
+        imported: Builtin,
+    ) -> (Builtin, ir::Value) {
+        let (builtin, index) = match self.layout.defined_memory(index) {
+            Some(number) => (defined, number),
+            None => (imported, index),
+        };
+        (builtin, pos.ins().iconst(types::I32, i64::from(index)))
+    }
+
+    /// `memory.grow`.
+    pub(super) fn memory_grow(
+        &mut self,
+        pos: &mut FuncCursor<'_>,
+        index: u32,
+        delta: ir::Value,
+    ) -> ir::Value {
+        let (builtin, index) = self.memory_variant(
+            pos,
+            index,
+            Builtin::memory32_grow,
+            Builtin::imported_memory32_grow,
+        );
+        let call = self.call_builtin(pos, builtin, &[delta, index]);
+        pos.func.dfg.first_result(call)
+    }
+
+    /// `memory.size`.
+    pub(super) fn memory_size(&mut self, pos: &mut FuncCursor<'_>, index: u32) -> ir::Value {
+        let (builtin, index) = self.memory_variant(
+            pos,
+            index,
+            Builtin::memory32_size,
+            Builtin::imported_memory32_size,
+        );
+        let call = self.call_builtin(pos, builtin, &[index]);
+        pos.func.dfg.first_result(call)
+    }
+
+    /// `memory.fill`.
+    pub(super) fn memory_fill(
+        &mut self,
+        pos: &mut FuncCursor<'_>,
+        index: u32,
+        dst: ir::Value,
+        value: ir::Value,
+        len: ir::Value,
+    ) {
+        let (builtin, index) = self.memory_variant(
+            pos,
+            index,
+            Builtin::memory_fill,
+            Builtin::imported_memory_fill,
+        );
+        let len = if self.planted(Fault::MemoryFillShort) {
+            let some = pos.ins().icmp_imm(ir::condcodes::IntCC::NotEqual, len, 0);
+            let some = pos.ins().uextend(types::I32, some);
+            pos.ins().isub(len, some)
+        } else {
+            len
+        };
+        self.call_builtin(pos, builtin, &[index, dst, value, len]);
+    }
+}

@@ -1,0 +1,278 @@
+//! Faults that are known, by their cause: those of the reference, and those of subjects in
+//! versions that stay as they are.
+//!
+//! A known fault must neither stop a run nor hide another one. So it is told by its cause, and
+//! what is not explained by it counts as ever:
+//!
+//! - A fault of the reference comes with a rewrite of the module that means the same and avoids
+//!   the cause ([`avoidable`]). When a case diverges, the reference runs it once more as rewritten;
+//!   if it then agrees, the divergence was that fault. Only the reference sees the rewritten
+//!   module.
+//! - A fault of a subject is told by what the runtime says about the instruction that did it
+//!   ([`subject_fault`]). Only the finding that says so is taken out of the verdict.
+//! - A fault that corrupts the engine's own memory is not let happen by our engine over it
+//!   ([`KnownFault::is_averted`]).
+//!
+//! Each has a case of its name in `corpus/known`, which fails once the fault is gone.
+
+mod rewrite;
+mod wasmi;
+
+use parallax_oracles::{Finding, Outcome, Seen};
+
+use crate::case::{Case, Module};
+use crate::engine::registry;
+use rewrite::Rewrite;
+
+/// How much more fuel than a case a rewritten one may burn, for each fault that is avoided.
+const FUEL_FACTOR: u64 = 2;
+
+/// A fault that is known.
+#[derive(Debug)]
+pub struct KnownFault {
+    /// The name under which it is counted, which is also that of its case in `corpus/known`.
+    pub name: &'static str,
+    /// The engine that has it.
+    pub engine: &'static str,
+    /// The versions that have it, as far as they were looked at: how the engine's version starts.
+    pub versions: &'static str,
+    /// What is wrong, and where in the engine's source.
+    pub what: &'static str,
+    /// Whether by it the reference may take for a reference what is none, which can end the
+    /// process: it is then avoided from the start in modules that have references, and not
+    /// counted.
+    fatal: bool,
+    mark: Mark,
+}
+
+/// How a fault is told from others.
+#[derive(Debug)]
+enum Mark {
+    /// It is gone when the module is rewritten so.
+    GoneWhen(Rewrite),
+    /// The engine's outcome says that it left its sandbox by this.
+    EscapedBy(&'static str),
+    /// It never shows: it would do more harm than a wrong result, so our engine over the faulty
+    /// one keeps it from happening.
+    Averted,
+}
+
+/// The faults that are known.
+pub static KNOWN: &[KnownFault] = &[
+    KnownFault {
+        name: "wasmi-select-eqz",
+        engine: registry::REFERENCE,
+        versions: "2.0.",
+        what: "`select` whose condition is a comparison of a local with zero or null is fused \
+               with the comparison, but keeps testing the register that the dropped comparison \
+               would have written (`try_fuse_select`, operators `I32Eq_Rsi` and `I32NotEq_Rsi`)",
+        fatal: false,
+        mark: Mark::GoneWhen(wasmi::keep_comparisons_from_selects),
+    },
+    KnownFault {
+        name: "wasmi-br-table-values",
+        engine: registry::REFERENCE,
+        versions: "2.0.",
+        what: "`br_table` whose targets have the same height leaves the values that it carries \
+               where they lie, above operands that the branch drops, while the targets look for \
+               them below (`visit_br_table`: `equal_heights` compares the targets with each other, \
+               not with the operands)",
+        fatal: true,
+        mark: Mark::GoneWhen(wasmi::branch_one_by_one),
+    },
+    KnownFault {
+        name: "wasmi-block-param-locals",
+        engine: registry::REFERENCE,
+        versions: "2.0.",
+        what: "entering a block with n parameters, the topmost n operands are to be left alone, \
+               but the topmost n that are reads of locals are; so reads of locals below the \
+               parameters are saved too late, on some ways through the block only, and on others \
+               a slot is read that nothing was written to (`PreservedAllLocalsIter`, `skip`). And a \
+               loop's last parameter goes into a register before a local that is still in it is \
+               saved (`visit_loop`)",
+        fatal: true,
+        mark: Mark::GoneWhen(wasmi::read_block_parameters_from_locals),
+    },
+    KnownFault {
+        name: "wasmi-failed-instance",
+        engine: registry::REFERENCE,
+        versions: "2.0.",
+        what: "functions that a module left in a shared table before its instantiation failed \
+               refer to an empty placeholder of an instance, and read beyond its end \
+               (`Module::instantiate`, `InstanceEntity::new_uninit`)",
+        fatal: false,
+        mark: Mark::Averted,
+    },
+    unaligned(
+        "cranelift-palignr-unaligned",
+        "misaligned operand of palignr",
+    ),
+    unaligned(
+        "cranelift-pblendw-unaligned",
+        "misaligned operand of pblendw",
+    ),
+    unaligned("cranelift-shufps-unaligned", "misaligned operand of shufps"),
+];
+
+/// One of the instructions that have the same fault in common.
+const fn unaligned(name: &'static str, escaped_by: &'static str) -> KnownFault {
+    KnownFault {
+        name,
+        engine: "x86_64",
+        versions: "cranelift 0.112.",
+        what: "without AVX, an `i8x16.shuffle` that becomes this instruction takes an operand \
+               straight from memory, wherever that lies, while the instruction faults unless it \
+               is aligned to 16 bytes (inst.isle: `xmm_rm_r_imm` takes a `RegMem`, to which an \
+               `XmmMem` converts without becoming an `XmmMemAligned`)",
+        fatal: false,
+        mark: Mark::EscapedBy(escaped_by),
+    }
+}
+
+/// A case without the faults of the reference that could end the process; `None` if it cannot
+/// meet them.
+pub fn made_safe(case: &Case) -> Option<Case> {
+    let references = |module: &Module| module.uses_externref || !module.tables.is_empty();
+    if !case.modules.iter().any(references) {
+        return None;
+    }
+    let mut safe = None;
+    for fault in KNOWN.iter().filter(|fault| fault.fatal) {
+        safe = avoid(safe.as_ref().unwrap_or(case), fault).or(safe);
+    }
+    safe
+}
+
+impl KnownFault {
+    /// Whether our engine over the faulty one keeps the fault from ever showing.
+    pub fn is_averted(&self) -> bool {
+        matches!(self.mark, Mark::Averted)
+    }
+}
+
+/// The faults of the reference that a case could meet, each with the case as it is without.
+pub fn avoidable(case: &Case) -> Vec<(&'static KnownFault, Case)> {
+    let avoidable = KNOWN
+        .iter()
+        .filter_map(|fault| Some((fault, avoid(case, fault)?)));
+    avoidable.collect()
+}
+
+/// A case without meeting any of some faults of the reference.
+pub fn avoid_all(case: &Case, faults: &[&'static KnownFault]) -> Case {
+    let mut avoided = case.clone();
+    for fault in faults {
+        if let Some(without) = avoid(&avoided, fault) {
+            avoided = without;
+        }
+    }
+    avoided
+}
+
+/// A case without a fault of the reference; `None` if it cannot meet it.
+fn avoid(case: &Case, fault: &KnownFault) -> Option<Case> {
+    let Mark::GoneWhen(rewrite) = fault.mark else {
+        return None;
+    };
+    let mut avoided: Option<Case> = None;
+    for (position, module) in case.modules.iter().enumerate() {
+        if let Some(rewritten) = rewrite::rewritten(module, rewrite) {
+            avoided.get_or_insert_with(|| case.clone()).modules[position] = rewritten;
+        }
+    }
+    let mut avoided = avoided?;
+    // Rewritten code takes more steps, and an early end explains nothing.
+    avoided.settings.fuel = avoided.settings.fuel.saturating_mul(FUEL_FACTOR);
+    Some(avoided)
+}
+
+/// The known fault of a subject, of some version, that explains a finding.
+pub fn subject_fault(finding: &Finding, version: &str) -> Option<&'static KnownFault> {
+    let Seen::Outcome(Outcome::Escaped(how)) = &finding.subject else {
+        return None;
+    };
+    KNOWN.iter().find(|fault| {
+        let Mark::EscapedBy(escaped_by) = fault.mark else {
+            return false;
+        };
+        finding.engine == fault.engine
+            && version.starts_with(fault.versions)
+            && how.ends_with(escaped_by)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::wast::case_from_file;
+    use parallax_oracles::{OracleName, Place};
+
+    fn text_without(fault: &str, module: &str) -> Option<String> {
+        let case = case_from_file(module.as_bytes(), "test.wat").expect("a valid module");
+        let avoidable = avoidable(&case);
+        let (_, avoided) = avoidable.iter().find(|(of, _)| of.name == fault)?;
+        Some(wasmprinter::print_bytes(&avoided.modules[0].wasm).expect("valid"))
+    }
+
+    #[test]
+    fn a_rewritten_module_lacks_the_cause_and_is_valid() {
+        let select = "(module (func (param i32) (result i32)
+            (select (i32.const 1) (local.get 0) (i32.eqz (local.get 0)))))";
+        let text = text_without("wasmi-select-eqz", select).expect("rewritten");
+        assert!(!text.contains("i32.eqz"), "{text}");
+
+        let table = "(module (func (param i32) (result i32) (local f32 f32)
+            (block (result i32)
+                (br_table 0 1 0 (i32.const 5) (local.get 0)))))";
+        let text = text_without("wasmi-br-table-values", table).expect("rewritten");
+        assert!(!text.contains("br_table"), "{text}");
+        // The locals there were keep their numbers: 0 to 2.
+        assert!(text.contains("local.set 3"), "{text}");
+
+        let params = "(module (func (param i32 i64) (result i64)
+            (local.get 1) (i32.const 2) (i64.const 3)
+            (if (param i32 i64) (result i64) (local.get 0)
+                (then drop drop i64.const 1) (else drop drop i64.const 2))
+            i64.add))";
+        let text = text_without("wasmi-block-param-locals", params).expect("rewritten");
+        let spaced = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            spaced.contains(
+                "local.set 4 local.set 3 local.set 2 loop ;; label = @1 end \
+                 local.get 2 local.get 3 local.get 4 if"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_module_that_cannot_meet_a_fault_is_left_as_it_is() {
+        let module = "(module
+            (func (param i32) (result i32) (i32.eqz (local.get 0)))
+            (func (param i32) (block (br_if 0 (local.get 0)))))";
+        let case = case_from_file(module.as_bytes(), "test.wat").expect("a valid module");
+        assert!(avoidable(&case).is_empty());
+    }
+
+    #[test]
+    fn a_subject_s_fault_is_told_by_engine_version_and_instruction() {
+        let finding = |engine: &str, how: &str| Finding {
+            oracle: OracleName::Traps,
+            step: 0,
+            place: Place::Outcome,
+            reference: Seen::Rule(String::new()),
+            subject: Seen::Outcome(Outcome::Escaped(how.to_string())),
+            engine: engine.to_string(),
+        };
+        let name = |finding, version| subject_fault(&finding, version).map(|fault| fault.name);
+        let palignr = "function 3 has a misaligned operand of palignr";
+        assert_eq!(
+            name(finding("x86_64", palignr), "cranelift 0.112.3"),
+            Some("cranelift-palignr-unaligned")
+        );
+        assert_eq!(name(finding("x86_64", palignr), "cranelift 0.130.0"), None);
+        assert_eq!(name(finding("aarch64", palignr), "cranelift 0.112.3"), None);
+        let other = "function 3 has a misaligned operand of an SSE instruction";
+        assert_eq!(name(finding("x86_64", other), "cranelift 0.112.3"), None);
+    }
+}

@@ -1,0 +1,4 @@
+//! From a finding to what a person does about it: whose fault it is, and how it is shown.
+
+pub mod known;
+pub mod show;

@@ -1,0 +1,144 @@
+//! Every case in `corpus/known` still shows the fault that it is named after, and nothing else.
+//!
+//! A known fault is taken out of verdicts. So when a version of an engine no longer has it, that
+//! has to be noticed: the test of its case fails, and the fault and its case are to be removed.
+//! (One that our engine averts does not show whether it is still there.)
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use parallax::case::wast::{Script, script_from_file};
+use parallax::engine::{Engine, Refusal, expect, observe, registry};
+use parallax::harness::{Examined, Harness, default_subjects};
+use parallax::triage::known::{KNOWN, KnownFault};
+use parallax_oracles::Verdict;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/known")
+}
+
+fn script(name: &str) -> Script {
+    let path = folder().join(format!("{name}.wast"));
+    let contents = std::fs::read(&path).expect("the fault has a case");
+    script_from_file(&contents, &path.display().to_string()).expect("a script")
+}
+
+fn names(faults: &[&'static KnownFault]) -> Vec<&'static str> {
+    faults.iter().map(|fault| fault.name).collect()
+}
+
+/// What an engine does other than the script asserts.
+fn failures(engine: &mut dyn Engine, script: &Script) -> Vec<String> {
+    let case = &script.case;
+    let seen = match observe(engine, case) {
+        Ok(seen) => seen,
+        Err(Refusal::Unsupported(_)) => return Vec::new(),
+        Err(refusal) => return vec![refusal.to_string()],
+    };
+    let steps = case.steps.iter().zip(&seen.steps);
+    let failures = steps.filter_map(|(step, seen)| {
+        let expectation = step.expect.as_ref()?;
+        let failure = expect::check(expectation, &seen.outcome).err()?;
+        Some(format!("line {}: {failure}", step.line))
+    });
+    failures.collect()
+}
+
+#[test]
+fn every_fault_has_a_case_and_every_case_a_fault() {
+    let faults: BTreeSet<String> = KNOWN.iter().map(|fault| fault.name.to_string()).collect();
+    assert_eq!(faults.len(), KNOWN.len(), "a name twice");
+    let mut cases = BTreeSet::new();
+    for entry in std::fs::read_dir(folder()).expect("corpus/known") {
+        let path = entry.expect("an entry").path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "wast")
+        {
+            let name = path.file_stem().expect("a name").to_string_lossy();
+            cases.insert(name.into_owned());
+        }
+    }
+    assert_eq!(faults, cases);
+}
+
+#[test]
+fn an_engine_with_a_known_fault_fails_its_case_and_no_other_does() {
+    let engines = [registry::REFERENCE].into_iter().chain(default_subjects());
+    for name in engines {
+        let mut engine = registry::make(name).expect("usable");
+        for fault in KNOWN {
+            let failures = failures(engine.as_mut(), &script(fault.name));
+            if fault.engine != name || fault.is_averted() {
+                assert_eq!(failures, Vec::<String>::new(), "{name}: {}", fault.name);
+                continue;
+            }
+            assert!(
+                !failures.is_empty(),
+                "{} no longer has the fault {}: remove it",
+                engine.version(),
+                fault.name
+            );
+            assert!(
+                engine.version().starts_with(fault.versions),
+                "{} has the fault {} of {}",
+                engine.version(),
+                fault.name,
+                fault.versions
+            );
+        }
+    }
+}
+
+#[test]
+fn a_case_that_meets_a_known_fault_says_so_and_nothing_else() {
+    let mut harness = Harness::new(&default_subjects()).expect("usable");
+    for fault in KNOWN {
+        let script = script(fault.name);
+        let Examined { verdict, known, .. } = harness.examine(&script.case);
+        if default_subjects().contains(&fault.engine) || fault.engine == registry::REFERENCE {
+            assert_eq!(verdict, Verdict::Agreed, "{}", fault.name);
+            let met: &[&str] = if fault.is_averted() {
+                &[]
+            } else {
+                &[fault.name]
+            };
+            assert_eq!(names(&known), met, "no longer met: remove {}", fault.name);
+        }
+    }
+}
+
+/// A script of several modules, each meeting a fault of its own.
+#[test]
+fn several_faults_in_a_case_are_told_apart() {
+    let text = r#"
+(module
+  (func (export "vector") (param i32 v128) (result v128)
+    (block $b (result v128)
+      i64.const 1
+      local.get 1
+      local.get 0
+      br_table $b 1 1)))
+(assert_return (invoke "vector" (i32.const 0) (v128.const i32x4 1 2 3 4)) (v128.const i32x4 1 2 3 4))
+(module
+  (func (export "constant") (param i32) (result i32)
+    (select (i32.const 1) (local.get 0) (i32.eqz (local.get 0))))
+  (func (export "computed") (param i32 i32) (result i32)
+    (select (i32.const 1) (local.get 1) (i32.eqz (i32.add (local.get 0) (local.get 1)))))
+  (func (export "param") (result i32)
+    i32.const 3
+    block (param i32) (result i32)
+    end))
+(assert_return (invoke "constant" (i32.const 7)) (i32.const 7))
+(assert_return (invoke "constant" (i32.const 0)) (i32.const 1))
+"#;
+    let script = script_from_file(text.as_bytes(), "several.wast").expect("a script");
+    let mut harness = Harness::new(&default_subjects()).expect("usable");
+    let examined = harness.examine(&script.case);
+    assert_eq!(examined.verdict, Verdict::Agreed);
+    // The block with a parameter makes the third fault possible, but it was not met.
+    assert_eq!(
+        names(&examined.known),
+        ["wasmi-select-eqz", "wasmi-br-table-values"]
+    );
+}
