@@ -1,12 +1,12 @@
 //! Differential fuzzing and verification of a WebAssembly-to-Cranelift translation environment.
 pub mod artifacts;
+pub mod campaign;
 pub mod case;
 pub mod codegen;
 pub mod engine;
-pub mod fuzz;
-pub mod fuzzing;
 pub mod generate;
 pub mod harness;
+pub mod libfuzzer;
 pub mod panics;
 pub mod runtime;
 pub mod score;

@@ -2,10 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+use parallax::generate::Generators;
 use parallax::generate::mutator::mutate;
+use parallax::libfuzzer;
 
-fuzz_target!(init: parallax::fuzz::init(), |data: &[u8]| {
-    parallax::fuzz::one_input(data);
+fuzz_target!(init: libfuzzer::init(), |data: &[u8]| {
+    libfuzzer::one_input(data, Generators::all());
 });
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {

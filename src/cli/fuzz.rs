@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use parallax::campaign::{Divergence, FuzzEvent, FuzzOptions, FuzzReport, Fuzzer, Group};
 use parallax::engine::registry;
-use parallax::fuzzing::{Divergence, FuzzEvent, FuzzOptions, FuzzReport, Fuzzer, Group};
 use parallax::generate::Generator;
 use parallax::score::Fault;
 use parallax::stats::Stats;

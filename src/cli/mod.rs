@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use parallax::{fuzzing, panics};
+use parallax::{campaign, panics};
 
 use console::Console;
 use status::Status;
@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
     // size is the caller's to choose.
     let thread = std::thread::Builder::new()
         .name("main".to_string())
-        .stack_size(fuzzing::STACK_BYTES)
+        .stack_size(campaign::STACK_BYTES)
         .spawn(move || {
             panics::catch(|| run(arguments.command))
                 .unwrap_or_else(|panic| Err(anyhow::anyhow!("a bug in parallax itself: {panic}")))

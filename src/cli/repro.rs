@@ -7,10 +7,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use parallax::campaign;
 use parallax::case::Case;
 use parallax::case::wast::{Script, script_from_file, to_wast};
 use parallax::engine::{expect, registry};
-use parallax::fuzzing;
 use parallax::generate;
 use parallax::harness::{Examined, Harness, NotCompared};
 use parallax::panics;
@@ -355,7 +355,7 @@ impl FileReport {
             kind: Some(input.kind),
             verdict: Word::Diverged,
             reason: None,
-            findings: told(input.case(), vec![fuzzing::panicked(panic)]),
+            findings: told(input.case(), vec![campaign::panicked(panic)]),
             ..FileReport::unreadable(file, String::new())
         }
     }

@@ -123,6 +123,11 @@ impl Generators {
         Generator::ALL.into_iter().collect()
     }
 
+    /// One of them.
+    pub fn only(generator: Generator) -> Generators {
+        [generator].into_iter().collect()
+    }
+
     /// Whether `generator` is among them.
     pub fn contains(self, generator: Generator) -> bool {
         self.0 & 1 << generator as u32 != 0
@@ -145,6 +150,31 @@ impl Generators {
             at = at.wrapping_sub(weight);
             found
         })
+    }
+}
+
+impl Generators {
+    /// Has an input ask, among all generators, for one of these: changes its first byte if it must.
+    /// A module as it is asks for none and stays as it is.
+    pub fn steer(self, input: &mut [u8]) {
+        let is_module = input.starts_with(b"\0asm");
+        let Some(first) = input.first_mut().filter(|_| !is_module) else {
+            return;
+        };
+        let all = Generators::all();
+        let Some(wanted) = self.choose(*first).filter(|_| self != all) else {
+            return;
+        };
+        if all.choose(*first) != Some(wanted) {
+            let chooses = |byte: &u8| all.choose(*byte) == Some(wanted);
+            *first = (0..=u8::MAX).find(chooses).unwrap_or(*first);
+        }
+    }
+
+    /// Whether an input asks, among all generators, for one of these.
+    pub fn asked_by(self, input: &[u8]) -> bool {
+        let generator = Header::split(input).0.generator(Generators::all());
+        generator.is_some_and(|generator| self.contains(generator))
     }
 }
 

@@ -4,6 +4,7 @@
 //! head's fields about. Here short inputs grow at once, and a mutation changes either the body,
 //! which leaves calls and settings as they are, or one field of the head, which leaves the body.
 
+use super::Generators;
 use super::input::HEADER_BYTES;
 use super::rng::Rng;
 
@@ -12,6 +13,20 @@ const SHORT: usize = 512;
 
 /// Inputs are made no longer than this by us.
 const LONG: usize = 4_096;
+
+/// As [`mutate`], and has the input ask for one of `generators`.
+pub fn mutate_for(
+    generators: Generators,
+    data: &mut [u8],
+    size: usize,
+    max_size: usize,
+    seed: u32,
+    libfuzzer: impl Fn(&mut [u8], usize, usize) -> usize,
+) -> usize {
+    let size = mutate(data, size, max_size, seed, libfuzzer);
+    generators.steer(&mut data[..size]);
+    size
+}
 
 /// Mutates `data[..size]` to at most `max_size` bytes and returns its new size. `data` is as long
 /// as the greater of both. `libfuzzer` is libFuzzer's own mutation, with the same meaning.

@@ -20,13 +20,7 @@ pub fn input(seed: u64, case: u64, attempt: u64, generators: Generators) -> Vec<
     let length = rng.range(MIN_INPUT_BYTES, MAX_INPUT_BYTES);
     let mut bytes = vec![0; length as usize];
     rng.fill(&mut bytes);
-    let all = Generators::all();
-    if generators != all
-        && let Some(wanted) = generators.choose(bytes[0])
-    {
-        let chooses = |byte: &u8| all.choose(*byte) == Some(wanted);
-        bytes[0] = (0..=u8::MAX).find(chooses).unwrap_or(bytes[0]);
-    }
+    generators.steer(&mut bytes);
     bytes
 }
 
