@@ -453,3 +453,6 @@ impl Drop for DirectRun<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod layout_tests;

@@ -78,6 +78,8 @@ impl Block {
 
     /// Writes 8 bytes at an aligned offset.
     pub fn write_u64(&self, offset: u32, value: u64) {
+        #[cfg(test)]
+        log::note(self, offset, 8);
         // SAFETY: in bounds and aligned by `pointer`, of a cell; nothing else accesses it now.
         unsafe { self.pointer(offset, 8).cast::<u64>().write(value) }
     }
@@ -90,6 +92,8 @@ impl Block {
 
     /// Writes 4 bytes at an aligned offset.
     pub fn write_u32(&self, offset: u32, value: u32) {
+        #[cfg(test)]
+        log::note(self, offset, 4);
         // SAFETY: as for `write_u64`.
         unsafe { self.pointer(offset, 4).cast::<u32>().write(value) }
     }
@@ -102,7 +106,44 @@ impl Block {
 
     /// Writes 16 bytes at an aligned offset.
     pub fn write_u128(&self, offset: u32, value: u128) {
+        #[cfg(test)]
+        log::note(self, offset, 16);
         // SAFETY: as for `write_u64`.
         unsafe { self.pointer(offset, 16).cast::<u128>().write(value) }
+    }
+}
+
+#[cfg(test)]
+pub use log::written;
+
+/// Which words of blocks are written, for tests.
+#[cfg(test)]
+mod log {
+    use std::cell::RefCell;
+    use std::collections::{HashMap, HashSet};
+
+    use super::Block;
+
+    /// Offsets and sizes of what was written, by the address of the block.
+    type Written = HashMap<u64, HashSet<(u32, u32)>>;
+
+    thread_local! {
+        static WRITTEN: RefCell<Option<Written>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn note(block: &Block, offset: u32, bytes: u32) {
+        WRITTEN.with_borrow_mut(|written| {
+            if let Some(written) = written {
+                let block = written.entry(block.address()).or_default();
+                block.insert((offset, bytes));
+            }
+        });
+    }
+
+    /// Does something, and also returns what it wrote to blocks, from Rust, on this thread.
+    pub fn written<R>(work: impl FnOnce() -> R) -> (R, Written) {
+        WRITTEN.set(Some(Written::new()));
+        let result = work();
+        (result, WRITTEN.take().unwrap_or_default())
     }
 }
