@@ -151,11 +151,20 @@ impl Writer<'_> {
         let length = source.below(64);
         match kind {
             0..=2 => {
-                let distance = source.below(48) as i32;
-                self.body.extend(&[
-                    Instruction::LocalGet(self.pointer),
-                    Instruction::I32Const(distance),
+                // Either the source lies behind the destination, or the other way round.
+                let distance = [
+                    Instruction::I32Const(source.below(48) as i32),
                     Instruction::I32Add,
+                ];
+                let upwards = source.percent(50);
+                if upwards {
+                    self.body.extend(&distance);
+                }
+                self.body.push(Instruction::LocalGet(self.pointer));
+                if !upwards {
+                    self.body.extend(&distance);
+                }
+                self.body.extend(&[
                     Instruction::I32Const(length as i32),
                     Instruction::MemoryCopy {
                         src_mem: 0,

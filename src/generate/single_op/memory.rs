@@ -325,8 +325,12 @@ pub(super) fn bulk(source: &mut Source<'_>) -> Vec<u8> {
                 body.push(Instruction::MemoryFill(0));
             }
             2 | 3 => {
-                near(A, pages, &mut body, source);
-                near(B, pages, &mut body, source);
+                if source.percent(50) {
+                    overlapping(pages, &mut body, source);
+                } else {
+                    near(A, pages, &mut body, source);
+                    near(B, pages, &mut body, source);
+                }
                 count(&mut body, source);
                 body.push(Instruction::MemoryCopy {
                     src_mem: 0,
@@ -385,6 +389,22 @@ fn near(param: u32, pages: u32, body: &mut Body, source: &mut Source<'_>) {
                 Instruction::I32Add,
             ]);
         }
+    }
+}
+
+/// Emits a destination and a source that are less than 16 bytes apart, either way, among the bytes
+/// that the memory starts with.
+fn overlapping(pages: u32, body: &mut Body, source: &mut Source<'_>) {
+    let data = *source.pick(&[0, pages * PAGE - 64]);
+    let apart = source.range(1, 31) as i32 - 16;
+    for start in [data as i32 + 16 + apart, data as i32 + 16] {
+        body.extend(&[
+            Instruction::LocalGet(A),
+            Instruction::I32Const(7),
+            Instruction::I32And,
+            Instruction::I32Const(start),
+            Instruction::I32Add,
+        ]);
     }
 }
 
