@@ -42,3 +42,9 @@ find_nightly() {
         nightly_cargo=(cargo)
     fi
 }
+
+# How fuzz targets are built: without debug assertions, which Cranelift and regalloc2 are full of, and
+# without tracing the operands of comparisons, which costs more than anything else does. `cargo fuzz
+# run` by itself does neither, and is several times slower (docs/performance.md).
+# shellcheck disable=SC2034 # for the scripts
+fuzz_build=(-O --no-trace-compares)

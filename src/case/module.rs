@@ -11,7 +11,7 @@ use parallax_oracles::Value;
 use super::opcodes::OpcodeSet;
 
 /// A normalised module: every memory, table, global and function it defines is exported.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Module {
     /// The binary, normalised.
     pub wasm: Vec<u8>,

@@ -261,8 +261,8 @@ impl Linking {
             // What is between a tick and its interrupt must not be another module's code.
             _ if generator == Generator::Interrupts => Linking::One,
             // Shared tables and globals are what programs about references are about.
-            0..=171 if generator == Generator::References => Linking::One,
-            172..=199 if generator == Generator::References => Linking::Twice,
+            0..=195 if generator == Generator::References => Linking::One,
+            196..=223 if generator == Generator::References => Linking::Twice,
             _ if generator == Generator::References => Linking::Two,
             0..=229 => Linking::One,
             230..=235 => Linking::Twice,

@@ -204,7 +204,9 @@ pub fn subject_fault(finding: &Finding, version: &str) -> Option<&'static KnownF
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::campaign;
     use crate::case::wast::case_from_file;
+    use crate::generate::Generators;
     use parallax_oracles::{OracleName, Place};
 
     fn text_without(fault: &str, module: &str) -> Option<String> {
@@ -243,6 +245,28 @@ mod tests {
             ),
             "{text}"
         );
+    }
+
+    #[test]
+    fn rewritten_modules_are_what_their_bytes_say() {
+        let mut rewritten = 0;
+        for number in 0..400 {
+            let (_, case, _) = campaign::case(5, number, Generators::all());
+            let case = case.expect("hardly any input makes no case");
+            for (fault, avoided) in avoidable(&case) {
+                for module in &avoided.modules {
+                    let decoded = Module::from_wasm(&module.wasm, module.name.clone())
+                        .unwrap_or_else(|error| panic!("{}: {error}", fault.name));
+                    let as_before = Module {
+                        opcodes: module.opcodes.clone(),
+                        ..decoded
+                    };
+                    assert_eq!(*module, as_before, "{}, case {number}", fault.name);
+                    rewritten += 1;
+                }
+            }
+        }
+        assert!(rewritten > 100, "{rewritten}");
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Writer<'_> {
     /// The loop that a function is about.
     pub(super) fn main_loop(&mut self, source: &mut Source<'_>) {
         let times = source.range(3, 24);
-        self.counted_loop(times, source.range(3, 5), source);
+        self.counted_loop(times, source.range(2, 4), source);
     }
 
     pub(super) fn nested_loop(&mut self, source: &mut Source<'_>) {

@@ -72,11 +72,13 @@ pub(super) fn module(source: &mut Source<'_>) -> Vec<u8> {
     };
     program.imported_functions(source);
     program.state(source);
-    for _ in 0..source.range(1, 2) {
+    program.function(true, source);
+    if source.percent(40) {
         program.function(true, source);
     }
     program.fill_tables(source);
-    for _ in 0..source.range(1, 2) {
+    program.function(false, source);
+    if source.percent(30) {
         program.function(false, source);
     }
     if source.percent(12) {
@@ -174,9 +176,9 @@ impl Program {
         scope.memory = Some((pointer, 0x100));
 
         let mut writer = Writer::new(self, scope, body, pointer, leaf);
-        writer.statements(source.range(2, 3), source);
+        writer.statements(source.range(1, 2), source);
         writer.main_loop(source);
-        if source.percent(30) {
+        if source.percent(15) {
             writer.main_loop(source);
         }
         for result in results {

@@ -11,14 +11,25 @@ use crate::generate::sketch::encoded;
 /// Replaces instructions of one body.
 pub type Rewrite = fn(&Module, &mut Body<'_>) -> Result<(), wasmparser::BinaryReaderError>;
 
-/// The module with a rewrite done in every body. `None` if nothing is replaced.
+/// The module with a rewrite done in every body. `None` if nothing is replaced. It is not validated
+/// again, and which instructions it holds is said of the module as it was.
 pub fn rewritten(module: &Module, rewrite: Rewrite) -> Option<Module> {
-    let wasm = rewritten_wasm(module, rewrite)?;
-    Module::from_wasm(&wasm, module.name.clone()).ok()
+    let (wasm, shift) = rewritten_wasm(module, rewrite)?;
+    let mut rewritten = Module {
+        wasm,
+        ..module.clone()
+    };
+    for segment in &mut rewritten.data {
+        let moved = |offset: usize| offset.wrapping_add_signed(shift);
+        segment.bytes = moved(segment.bytes.start)..moved(segment.bytes.end);
+    }
+    Some(rewritten)
 }
 
-fn rewritten_wasm(module: &Module, rewrite: Rewrite) -> Option<Vec<u8>> {
+/// The binary, and how far its data, which lies behind the code, has moved.
+fn rewritten_wasm(module: &Module, rewrite: Rewrite) -> Option<(Vec<u8>, isize)> {
     let wasm = &module.wasm;
+    let mut shift = 0;
     let mut out = wasm_encoder::Module::new();
     let mut code = wasm_encoder::CodeSection::new();
     let (mut replaced, mut left) = (false, 0);
@@ -42,11 +53,15 @@ fn rewritten_wasm(module: &Module, rewrite: Rewrite) -> Option<Vec<u8>> {
                 if let Some((id, range)) = payload.as_section() {
                     let data = &wasm[range.start as usize..range.end as usize];
                     out.section(&RawSection { id, data });
+                    if id == wasm_encoder::SectionId::Data as u8 {
+                        let start = out.len() - data.len();
+                        shift = start as isize - range.start as isize;
+                    }
                 }
             }
         }
     }
-    replaced.then(|| out.finish())
+    replaced.then(|| (out.finish(), shift))
 }
 
 /// A body on its way from the module as it is to the module as rewritten.
