@@ -95,11 +95,11 @@ impl Generator {
     /// How often it is chosen, relative to the others.
     pub fn weight(self) -> u32 {
         match self {
-            Generator::WasmSmith => 45,
-            Generator::SingleOp => 12,
-            Generator::Loops => 14,
+            Generator::WasmSmith => 42,
+            Generator::SingleOp => 20,
+            Generator::Loops => 12,
             Generator::Interrupts => 4,
-            Generator::References => 25,
+            Generator::References => 22,
         }
     }
 }
