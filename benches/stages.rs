@@ -12,7 +12,7 @@ use criterion::{BenchmarkGroup, Criterion, SamplingMode, criterion_group, criter
 use parallax::case::{Case, Module};
 use parallax::codegen::cranelift_0_112::Generator as CodeGenerator;
 use parallax::codegen::{CodegenConfig, CompiledModule, Isa};
-use parallax::engine::direct::Direct;
+use parallax::engine::compiled::Compiled;
 use parallax::engine::wasmi::Wasmi;
 use parallax::engine::{Engine, observe};
 use parallax::generate::rng::Rng;
@@ -144,7 +144,7 @@ fn stages(criterion: &mut Criterion) {
     }
 
     let mut reference = Wasmi::new();
-    let mut subject = Direct::new();
+    let mut subject = Compiled::new(Isa::X86_64);
     let engines: [&mut dyn Engine; 2] = [&mut reference, &mut subject];
     let mut observations: Vec<Vec<Observation>> = Vec::new();
     for engine in engines {

@@ -304,6 +304,7 @@ pub fn panicked(why: &str) -> Finding {
         reference: Seen::Rule("every case is run and compared".to_string()),
         subject: Seen::Outcome(Outcome::Failed(format!("panicked: {why}"))),
         engine: "parallax".to_string(),
+        against: None,
     }
 }
 

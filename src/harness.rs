@@ -4,6 +4,7 @@
 
 use parallax_oracles::{
     Comparison, Finding, Observation, OracleName, Outcome, Place, Reason, Seen, Verdict, compare,
+    compare_own,
 };
 
 use crate::case::Case;
@@ -185,15 +186,18 @@ impl Harness {
         let steps = ended.unwrap_or(case.steps.len());
         let mut subjects = Vec::with_capacity(self.subjects.len());
         let mut known = Vec::new();
+        // Whether all that a subject showed counts.
+        let mut sound = Vec::with_capacity(self.subjects.len());
         for engine in &mut self.subjects {
             let mut observation = None;
+            let mut taken = false;
             let result = if steps == 0 {
                 Err(NotCompared::NothingToCompare)
             } else {
                 match observe_steps(engine.as_mut(), case, steps) {
                     Ok(seen) => {
                         let mut comparison = compare_first(&reference, &seen, ended);
-                        take_out_known(&mut comparison, engine.as_ref(), &mut known);
+                        taken = take_out_known(&mut comparison, engine.as_ref(), &mut known);
                         observation = Some(seen);
                         Ok(comparison)
                     }
@@ -201,12 +205,14 @@ impl Harness {
                     Err(refusal) => Ok(refused(engine.name(), &refusal)),
                 }
             };
+            sound.push(!taken);
             subjects.push(Subject {
                 engine: engine.name(),
                 result,
                 observation,
             });
         }
+        compare_traces(&mut subjects, &sound);
         let verdict = overall(&subjects, &reference);
         Examined {
             verdict,
@@ -245,19 +251,21 @@ impl Examined {
     }
 }
 
-/// Takes the findings that a known fault of the subject explains out of a comparison.
+/// Takes the findings that a known fault of the subject explains out of a comparison; whether there
+/// were any.
 fn take_out_known(
     comparison: &mut Comparison,
     engine: &dyn Engine,
     known: &mut Vec<&'static KnownFault>,
-) {
+) -> bool {
     let Verdict::Diverged(findings) = &mut comparison.verdict else {
-        return;
+        return false;
     };
+    let all = findings.len();
     let version = engine.version();
     let tallies = &mut comparison.tallies;
     findings.retain(|finding| {
-        let Some(fault) = known::subject_fault(finding, &version) else {
+        let Some(fault) = known::subject_fault(finding, &version, engine.remark(finding)) else {
             return true;
         };
         tallies[finding.oracle].failed -= 1;
@@ -266,8 +274,35 @@ fn take_out_known(
         }
         false
     });
+    let taken = findings.len() < all;
     if findings.is_empty() {
         comparison.verdict = Verdict::Agreed;
+    }
+    taken
+}
+
+/// Compares the traces of reference counts of subjects that agree with the reference: of the first
+/// with those of all others. What came after a known fault is not compared.
+fn compare_traces(subjects: &mut [Subject], sound: &[bool]) {
+    let mut counting = subjects
+        .iter_mut()
+        .zip(sound)
+        .filter_map(|(subject, sound)| {
+            let comparison = subject.result.as_mut().ok()?;
+            let observation = subject.observation.as_ref()?;
+            let agrees = !matches!(comparison.verdict, Verdict::Diverged(_));
+            (*sound && agrees && observation.counts_references).then_some((observation, comparison))
+        });
+    let Some((first, _)) = counting.next() else {
+        return;
+    };
+    for (observation, comparison) in counting {
+        let tally = &mut comparison.tallies[OracleName::Refcounts];
+        tally.checked += 1;
+        if let Some(finding) = compare_own(first, observation) {
+            tally.failed += 1;
+            comparison.verdict = Verdict::Diverged(vec![finding]);
+        }
     }
 }
 
@@ -299,6 +334,7 @@ fn refused(engine: &str, refusal: &Refusal) -> Comparison {
         reference: Seen::Rule("a valid case is run".to_string()),
         subject: Seen::Outcome(Outcome::Failed(refusal.to_string())),
         engine: engine.to_string(),
+        against: None,
     };
     Comparison {
         verdict: Verdict::Diverged(vec![finding]),

@@ -80,6 +80,9 @@ pub struct Finding {
     pub subject: Seen,
     /// The subject's name.
     pub engine: String,
+    /// The name of the engine in the reference's place, where that is another subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<String>,
 }
 
 /// One difference as an oracle sees it, before it is known which step and engine it belongs to.
@@ -112,6 +115,7 @@ impl Difference {
             reference: self.reference,
             subject: self.subject,
             engine: engine.to_string(),
+            against: None,
         }
     }
 }
@@ -235,9 +239,10 @@ impl fmt::Display for Seen {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let against = self.against.as_deref().unwrap_or("reference");
         write!(
             f,
-            "{} differ after step {} at {}: reference {}, {} {}",
+            "{} differ after step {} at {}: {against} {}, {} {}",
             self.oracle, self.step, self.place, self.reference, self.engine, self.subject
         )
     }

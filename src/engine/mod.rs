@@ -4,14 +4,14 @@
 //! changed. [`observe`] drives it through all steps. An engine may refuse a case it has no way to
 //! run ([`Refusal`]); it never panics on a module.
 
-pub mod direct;
+pub mod compiled;
 pub mod expect;
 pub mod registry;
 pub mod shadow;
 pub mod version;
 pub mod wasmi;
 
-use parallax_oracles::{Changes, Event, Observation, Outcome, StepObservation};
+use parallax_oracles::{Changes, Event, Finding, Observation, Outcome, StepObservation};
 
 use crate::case::{Action, Case};
 
@@ -32,6 +32,13 @@ pub trait Engine {
     /// 2.0 with SIMD. The default asks the decoder that cases are made with.
     fn accepts(&mut self, wasm: &[u8]) -> bool {
         crate::case::Module::from_wasm(wasm, None).is_ok()
+    }
+
+    /// What the engine itself has to say about a finding in what it ran last, if it knows how that
+    /// came about.
+    fn remark(&self, finding: &Finding) -> Option<&'static str> {
+        let _ = finding;
+        None
     }
 
     /// Prepares to run a case: compiles its modules, makes its host items.

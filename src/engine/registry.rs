@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use super::direct::Direct;
+use super::compiled::Compiled;
 use super::wasmi::Wasmi;
 use super::{Engine, version};
+use crate::codegen::Isa;
 use crate::score::Fault;
 
 /// The engine whose word counts when two differ.
@@ -28,6 +29,7 @@ pub struct EngineInfo {
 /// All engines that this build knows, the reference first.
 pub fn all() -> Vec<EngineInfo> {
     let x86_64 = cfg!(target_arch = "x86_64");
+    let emulator = cfg!(feature = "emulator");
     vec![
         EngineInfo {
             name: REFERENCE,
@@ -44,6 +46,21 @@ pub fn all() -> Vec<EngineInfo> {
                 "machine code, run directly"
             } else {
                 "the host is not x86-64"
+            },
+            by_default: true,
+        },
+        EngineInfo {
+            name: "aarch64",
+            version: format!(
+                "cranelift {}, unicorn {}",
+                version::locked_version("cranelift-codegen"),
+                version::locked_version("unicorn-engine")
+            ),
+            usable: emulator,
+            why: if emulator {
+                "machine code, emulated"
+            } else {
+                "built without the feature `emulator`"
             },
             by_default: true,
         },
@@ -85,6 +102,7 @@ pub fn make(name: &str) -> Result<Box<dyn Engine>, String> {
 pub fn make_with_fault(name: &str, fault: Option<Fault>) -> Result<Box<dyn Engine>, String> {
     Ok(match find(name)?.name {
         REFERENCE => Box::new(Wasmi::new()),
-        _ => Box::new(Direct::with_fault(fault)),
+        "aarch64" => Box::new(Compiled::with_fault(Isa::Aarch64, fault)),
+        _ => Box::new(Compiled::with_fault(Isa::X86_64, fault)),
     })
 }

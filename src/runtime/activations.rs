@@ -5,7 +5,7 @@
 //! table of all that no frame mentions. What a collection finds on the stack it keeps, once, in
 //! the *kept* list. The sum of both is always an over-approximation of what the stack holds.
 
-use super::block::Block;
+use super::block::{Block, Heap};
 use crate::score::Fault;
 use crate::translate::layout::{POINTER_BYTES, activations};
 
@@ -19,11 +19,11 @@ pub struct Activations {
 
 impl Activations {
     /// An empty table whose bump region holds `capacity` references, at least one.
-    pub fn new(capacity: u32) -> Activations {
+    pub fn new(heap: &Heap, capacity: u32) -> Activations {
         let capacity = capacity.max(1);
         let table = Activations {
-            header: Block::new(16),
-            bump: Block::new(capacity * POINTER_BYTES),
+            header: heap.block(16),
+            bump: heap.block(capacity * POINTER_BYTES),
             capacity,
             kept: Vec::new(),
         };
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn keeps_each_root_once_and_releases_the_rest() {
-        let mut table = Activations::new(2);
+        let mut table = Activations::new(&Heap::default(), 2);
         for object in [10, 20, 10, 30] {
             table.insert(object);
         }
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn says_which_root_it_does_not_hold() {
-        let mut table = Activations::new(1);
+        let mut table = Activations::new(&Heap::default(), 1);
         table.insert(20);
         let mut released = Vec::new();
         assert_eq!(table.sweep(&[10, 20], None, &mut released), Some(10));
@@ -151,7 +151,7 @@ mod tests {
         ) {
             roots.sort_unstable();
             roots.dedup();
-            let mut table = Activations::new(capacity);
+            let mut table = Activations::new(&Heap::default(), capacity);
             for object in &objects {
                 table.insert(*object);
             }

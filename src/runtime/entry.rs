@@ -18,7 +18,6 @@ use std::ops::Range;
 
 use parallax_oracles::TrapKind;
 
-use super::block::Block;
 use super::store::Store;
 use crate::translate::builtins::Builtin;
 use crate::translate::layout::{head, interrupts};
@@ -31,10 +30,12 @@ pub const WASM_STACK_BYTES: u64 = 512 << 10;
 pub struct Activation {
     saved_stack_pointer: u64,
     entry_frame_pointer: u64,
+    /// The lowest address of a stack that is known to end there; 0 for the thread's own.
+    stack_end: u64,
     /// Where the entry before this one of the same thread left wasm.
     outer_exit: (u64, u64),
     outer: *const Activation,
-    /// Where faults count as those of generated code.
+    /// Where faults count as those of generated code; empty if that is emulated.
     code: Range<u64>,
     stopped: Cell<Option<Stopped>>,
 }
@@ -60,7 +61,14 @@ pub enum Stopped {
         /// The address of the operand.
         address: u64,
     },
-    /// The watchdog stopped it.
+    /// A store of a vector, half of which is beyond a memory, has written the other half.
+    Torn {
+        /// The address of the instruction.
+        pc: u64,
+        /// The address that it stored to.
+        address: u64,
+    },
+    /// It went on for too long.
     Hung,
     /// Generated code passed an i32 to a builtin whose upper half of the register is not zero.
     NotZeroExtended {
@@ -85,6 +93,25 @@ pub(super) fn current() -> *const Activation {
 }
 
 impl Activation {
+    /// An entry into code that is emulated, on a stack of its own.
+    #[cfg(feature = "emulator")]
+    pub(super) fn emulated(stack: Range<u64>, outer_exit: (u64, u64)) -> Activation {
+        Activation {
+            saved_stack_pointer: 0,
+            entry_frame_pointer: stack.end,
+            stack_end: stack.start,
+            outer_exit,
+            outer: current(),
+            code: 0..0,
+            stopped: Cell::new(None),
+        }
+    }
+
+    /// Whether the host runs the code itself, so that its faults are signals.
+    pub(super) fn is_direct(&self) -> bool {
+        !self.code.is_empty()
+    }
+
     /// Whether an instruction at this address is generated code.
     pub(super) fn covers(&self, pc: u64) -> bool {
         self.code.contains(&pc)
@@ -102,6 +129,11 @@ impl Activation {
     /// The frame pointer of the frame that entered wasm, where a walk of its frames ends.
     pub fn entry_frame_pointer(&self) -> u64 {
         self.entry_frame_pointer
+    }
+
+    /// The lowest address that a frame of this entry may have.
+    pub fn stack_end(&self) -> u64 {
+        self.stack_end
     }
 
     /// Where wasm was left when this entry was made: frame pointer and return address.
@@ -126,19 +158,28 @@ pub struct Target {
     pub code: u64,
 }
 
-/// Runs a function. Arguments are in `values`, and results when it has returned.
+/// Does something with an activation as the thread's current one.
+#[cfg(feature = "emulator")]
+pub(super) fn during<T>(activation: Activation, enter: impl FnOnce() -> T) -> T {
+    let outer = current();
+    CURRENT.set(&raw const activation);
+    let result = enter();
+    CURRENT.set(outer);
+    result
+}
+
+/// Runs a function on the host. Arguments are at `values`, and results when it has returned.
 ///
 /// # Errors
 /// Why it stopped.
 ///
 /// # Safety
-/// `store` must be valid, and no reference to it or into it be alive. `target` must be code in
-/// `code` for a function of `store`, and `values` have a slot for each argument and result.
+/// As for [`super::machine::Machine::call`].
 pub unsafe fn call(
     store: *mut Store<'_>,
     target: Target,
     code: Range<u64>,
-    values: &Block,
+    values: u64,
 ) -> Result<(), Stopped> {
     super::signals::install();
     // SAFETY: `store` is valid; the clone keeps the words alive, and no reference stays.
@@ -147,6 +188,7 @@ pub unsafe fn call(
     let mut activation = Activation {
         saved_stack_pointer: 0,
         entry_frame_pointer: 0,
+        stack_end: 0,
         outer_exit: interrupts.exit(),
         outer,
         code,
@@ -169,7 +211,7 @@ pub unsafe fn call(
             target.vmctx,
             target.vmctx,
             target.code,
-            values.address(),
+            values,
         );
         CURRENT.set(outer);
         trapped

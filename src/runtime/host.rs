@@ -50,7 +50,7 @@ impl<'case> Store<'case> {
                     self.host_function(index, trampolines[index as usize], type_id)
                 }
                 HostItemKind::Memory { ty, patterned } => {
-                    let site = Site::Host(Block::new(16));
+                    let site = Site::Host(self.heap.block(16));
                     let number = self.add_memory(*ty, site, entity)?;
                     if *patterned {
                         let bytes = self.memories[number as usize].memory.bytes_mut();
@@ -65,12 +65,12 @@ impl<'case> Store<'case> {
                     if ty.min > self.case.settings.table_limit {
                         return Err(Reason::AllocationRefused);
                     }
-                    let site = Site::Host(Block::new(16));
+                    let site = Site::Host(self.heap.block(16));
                     let max = ty
                         .max
                         .unwrap_or(u64::MAX)
                         .min(self.case.settings.table_limit);
-                    let table = Table::new(ty.element, ty.min as u32, max);
+                    let table = Table::new(&self.heap, ty.element, ty.min as u32, max);
                     self.tables.push(TableEntry {
                         table,
                         site,
@@ -82,7 +82,7 @@ impl<'case> Store<'case> {
                     HostThing::Table(number)
                 }
                 HostItemKind::Global { ty, value } => {
-                    let block = Block::new(16);
+                    let block = self.heap.block(16);
                     let raw = self.value_to_keep(value);
                     block.write_u128(0, raw);
                     self.globals.push(GlobalEntry {
@@ -122,7 +122,7 @@ impl<'case> Store<'case> {
     }
 
     fn host_function(&mut self, item: u32, trampoline: u64, type_id: u32) -> HostThing {
-        let context = Block::new(head::BUILTINS + 8);
+        let context = self.heap.block(head::BUILTINS + 8);
         self.write_head(&context, item);
         context.write_u32(head::MAGIC, HOST_CONTEXT_MAGIC);
         context.write_u64(head::BUILTINS, self.builtins[Builtin::host_call as usize]);
@@ -132,7 +132,7 @@ impl<'case> Store<'case> {
             type_id,
             identity: FuncIdentity::Host(item),
         };
-        let record = Block::new(anyfunc::SIZE);
+        let record = self.heap.block(anyfunc::SIZE);
         write_anyfunc(&record, 0, &function);
         HostThing::Func {
             _context: context,

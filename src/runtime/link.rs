@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use parallax_oracles::{Entity, FuncIdentity, Outcome, Owner, Reason, TrapKind, Value};
 
-use super::block::Block;
 use super::host::{HostThing, write_anyfunc};
 use super::instance::{Function, GlobalEntry, Instance, Site, TableEntry};
 use super::store::Store;
@@ -170,7 +169,7 @@ impl<'case> Store<'case> {
         imports: Imports,
     ) -> Result<(), Reason> {
         let (module, layout) = (loaded.module, &loaded.layout);
-        let vmctx = Block::new(layout.size());
+        let vmctx = self.heap.block(layout.size());
         self.write_head(&vmctx, number);
         for builtin in Builtin::ALL {
             vmctx.write_u64(layout.builtin(*builtin), self.builtins[*builtin as usize]);
@@ -246,7 +245,7 @@ impl<'case> Store<'case> {
                 .max
                 .unwrap_or(u64::MAX)
                 .min(self.case.settings.table_limit);
-            let table = Table::new(ty.element, ty.min as u32, max);
+            let table = Table::new(&self.heap, ty.element, ty.min as u32, max);
             self.tables.push(TableEntry {
                 table,
                 site,

@@ -33,10 +33,17 @@ struct Slot {
 #[derive(Default)]
 pub struct MemoryPool {
     free: Vec<Slot>,
+    changes: u64,
 }
 
 impl MemoryPool {
+    /// A number that is another one whenever part of a slot may have become inaccessible.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     fn take(&mut self, bytes: u64) -> io::Result<Slot> {
+        self.changes += 1;
         let mut slot = match self.best_fit(bytes) {
             Some(index) => self.free.swap_remove(index),
             None => Slot::reserve()?,
@@ -52,6 +59,7 @@ impl MemoryPool {
     }
 
     fn give_back(&mut self, mut slot: Slot, used: u64) {
+        self.changes += 1;
         if slot.clear(used).is_ok() {
             self.free.push(slot);
         }
@@ -201,6 +209,7 @@ impl Memory {
                 );
             }
             std::mem::swap(&mut self.slot, &mut slot);
+            pool.changes += 1;
             // The old base must fault from now on.
             if slot
                 .clear(used)

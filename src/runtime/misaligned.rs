@@ -32,7 +32,7 @@ enum Map {
 
 /// An operand in memory: base + index × scale + displacement, of registers by number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Operand {
+pub(super) struct Operand {
     base: Option<u8>,
     index: Option<u8>,
     scale: u32,
@@ -93,7 +93,7 @@ impl SseInstruction {
 }
 
 impl Operand {
-    fn decode(code: &mut Bytes<'_>, rex: u8) -> Option<Operand> {
+    pub(super) fn decode(code: &mut Bytes<'_>, rex: u8) -> Option<Operand> {
         const SIB: u8 = 4;
         const BASE: u8 = 5;
         let (rex_x, rex_b) = (rex << 2 & 8, rex << 3 & 8);
@@ -134,10 +134,11 @@ impl Operand {
     }
 }
 
-struct Bytes<'a>(&'a [u8]);
+/// Code on its way to being decoded.
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
 impl Bytes<'_> {
-    fn next(&mut self) -> Option<u8> {
+    pub(super) fn next(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)

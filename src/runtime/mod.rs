@@ -1,12 +1,13 @@
 //! The runtime behind generated code: stores, instances, memories, tables, references, traps.
 //!
-//! Unsafe code is confined to six files, each of which states its invariants at the top:
+//! Unsafe code is confined to seven files, each of which states its invariants at the top:
 //!
 //! - [`block`]: memory shared with generated code, read and written by bounds-checked offset
 //! - [`memory`]: linear memories, as reservations of address space
 //! - [`code`]: executable memory
-//! - [`entry`]: the way into wasm, out to builtins, and out by a trap
-//! - `signals`: faults of generated code become traps
+//! - [`entry`]: the way into wasm, out to builtins, and out by a trap, on an x86-64 host
+//! - `signals`: faults of generated code become traps there
+//! - `emulator`: the same ways where an emulator runs the code
 //! - `walk`: reading the frames of generated code
 //!
 //! Everything else, builtins included, is safe code over these.
@@ -16,11 +17,14 @@ pub mod block;
 pub mod builtins;
 pub mod code;
 mod destructors;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 pub mod entry;
 mod host;
 pub mod instance;
 pub mod libcalls;
 mod link;
+pub mod machine;
 pub mod memory;
 mod misaligned;
 pub mod objects;
@@ -29,7 +33,9 @@ mod references;
 mod signals;
 pub mod store;
 pub mod table;
+pub mod torn;
 pub mod walk;
 pub mod watchdog;
+mod widened;
 
 pub use store::{Store, StoreConfig};

@@ -10,7 +10,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use parallax_oracles::ObjectId;
 
-use super::block::Block;
+use super::block::{Block, Heap};
 use crate::translate::layout::host_object;
 
 /// Bytes of a header: the count, and padding that keeps stray writes to neighbours visible.
@@ -28,11 +28,11 @@ const FIRST_HIDDEN: u32 = 1 << 31;
 /// The objects of a store.
 #[derive(Default)]
 pub struct Objects {
+    heap: Heap,
     chunks: Vec<Block>,
     objects: Vec<Object>,
     /// The latest object of each identity.
     by_id: HashMap<u32, ObjectIndex, BuildHasherDefault<NumberHasher>>,
-    free_chunks: Vec<Block>,
     hidden: u32,
 }
 
@@ -50,13 +50,20 @@ struct Object {
 pub struct ObjectIndex(u32);
 
 impl Objects {
+    /// No objects, whose headers are to lie in this heap.
+    pub fn new(heap: &Heap) -> Objects {
+        Objects {
+            heap: heap.clone(),
+            ..Objects::default()
+        }
+    }
+
     /// Makes an object with a count of 1; returns the address of its header.
     pub fn create(&mut self, id: ObjectId) -> u64 {
         let index = self.objects.len() as u32;
         if index.is_multiple_of(CHUNK_OBJECTS) {
-            let chunk = self.free_chunks.pop();
             self.chunks
-                .push(chunk.unwrap_or_else(|| Block::new(CHUNK_OBJECTS * HEADER_BYTES)));
+                .push(self.heap.block(CHUNK_OBJECTS * HEADER_BYTES));
         }
         self.objects.push(Object {
             id,
@@ -167,17 +174,10 @@ impl Objects {
 
     /// Forgets all objects, for the next case.
     pub fn clear(&mut self) {
-        for index in self.all() {
-            if self.overrun(index) {
-                // The next owner of the chunk must not be blamed.
-                self.chunks[(index.0 / CHUNK_OBJECTS) as usize] =
-                    Block::new(CHUNK_OBJECTS * HEADER_BYTES);
-            }
-        }
+        self.chunks.clear();
         self.objects.clear();
         self.by_id.clear();
         self.hidden = 0;
-        self.free_chunks.append(&mut self.chunks);
     }
 
     fn header(&self, index: ObjectIndex) -> (&Block, u32) {

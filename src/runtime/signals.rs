@@ -80,7 +80,8 @@ unsafe extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: 
     let address = if unnamed { u64::MAX } else { address };
     let activation = current();
     // SAFETY: a current activation is alive: it is taken down before it goes.
-    let ours = unsafe { activation.as_ref() }.filter(|activation| {
+    let direct = unsafe { activation.as_ref() }.filter(|activation| activation.is_direct());
+    let ours = direct.filter(|activation| {
         // A jump to nowhere faults at its target: that too is the doing of generated code.
         let nowhere = signal == libc::SIGSEGV && pc == address;
         activation.covers(pc) || nowhere

@@ -4,18 +4,21 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use parallax_oracles::{Event, Outcome, Reason, TrapKind, Value};
+use parallax_oracles::{Entity, Event, Outcome, Reason, TrapKind, Value};
 
 use super::activations::Activations;
-use super::block::Block;
+use super::block::{Block, Heap};
 use super::destructors::SLOTS_A_STEP;
-use super::entry::{self, Stopped, Target};
+use super::entry::{Stopped, Target};
 use super::host::HostThing;
 use super::instance::{GlobalEntry, Instance, LoadedModule, MemoryEntry, Site, TableEntry};
+use super::machine::Machine;
 use super::memory::MemoryPool;
 use super::misaligned::SseInstruction;
 use super::objects::{ObjectIndex, Objects};
+use super::torn;
 use super::watchdog::Interrupts;
+use super::widened;
 use crate::case::module::FuncType;
 use crate::case::{Case, Host};
 use crate::codegen::cranelift_0_112::VALUE_BYTES;
@@ -29,8 +32,6 @@ pub struct StoreConfig<'case> {
     pub case: &'case Case,
     /// A planted fault.
     pub fault: Option<Fault>,
-    /// The addresses by which generated code calls builtins.
-    pub builtins: [u64; Builtin::ALL.len()],
     /// For every host item that is a function, the address of its trampoline.
     pub host_trampolines: Vec<u64>,
     /// Where generated code lies.
@@ -40,17 +41,36 @@ pub struct StoreConfig<'case> {
 }
 
 /// What is kept from one store to the next.
-#[derive(Default)]
 pub struct Reusable {
+    /// What runs generated code.
+    pub machine: Machine,
+    heap: Heap,
     pool: MemoryPool,
     objects: Objects,
-    interrupts: Option<Arc<Interrupts>>,
+    interrupts: Arc<Interrupts>,
+}
+
+impl Reusable {
+    /// What a first store is made with.
+    pub fn new(machine: Machine) -> Reusable {
+        let heap = Heap::default();
+        Reusable {
+            machine,
+            pool: MemoryPool::default(),
+            objects: Objects::new(&heap),
+            interrupts: Interrupts::watched(),
+            heap,
+        }
+    }
 }
 
 /// Everything that exists during one run of a case.
 pub struct Store<'case> {
     pub(super) case: &'case Case,
     pub(super) fault: Option<Fault>,
+    /// What runs generated code; away while it does.
+    machine: Option<Machine>,
+    pub(super) heap: Heap,
     pub(super) builtins: [u64; Builtin::ALL.len()],
     pub(super) code: Range<u64>,
     pub(super) interrupts: Arc<Interrupts>,
@@ -78,6 +98,10 @@ pub struct Store<'case> {
     pub(super) violation: Option<String>,
     /// Whether the host, and not the watchdog, asked for the interrupt.
     pub(super) host_interrupted: bool,
+    /// What stores that trapped have written all the same, of which memories.
+    torn: Vec<(Entity, Range<u64>)>,
+    /// Whether a load that trapped since this was last asked was wider than wasm's.
+    widened: bool,
     values: Block,
     pub(super) last_counts: Vec<u64>,
 }
@@ -94,20 +118,29 @@ impl<'case> Store<'case> {
         let StoreConfig {
             case,
             fault,
-            builtins,
             host_trampolines,
             code,
             reusable,
         } = config;
+        let Reusable {
+            mut machine,
+            heap,
+            pool,
+            objects,
+            interrupts,
+        } = reusable;
+        // Much of what the store before owned is gone.
+        machine.forget_memory();
         let mut store = Box::new(Store {
             case,
             fault,
-            builtins,
+            builtins: machine.builtin_addresses(),
+            machine: Some(machine),
             code,
-            interrupts: reusable.interrupts.unwrap_or_else(Interrupts::watched),
-            pool: reusable.pool,
-            activations: Activations::new(case.settings.activations_capacity),
-            objects: reusable.objects,
+            interrupts,
+            pool,
+            activations: Activations::new(&heap, case.settings.activations_capacity),
+            objects,
             inserting: None,
             shared_owned: None,
             destructor_slots: SLOTS_A_STEP,
@@ -122,7 +155,10 @@ impl<'case> Store<'case> {
             events: Vec::new(),
             violation: None,
             host_interrupted: false,
-            values: Block::new(32 * VALUE_BYTES),
+            values: heap.block(32 * VALUE_BYTES),
+            heap,
+            torn: Vec::new(),
+            widened: false,
             last_counts: Vec::new(),
         });
         match store.make_host_things(&host_trampolines) {
@@ -232,12 +268,22 @@ impl<'case> Store<'case> {
         };
         // SAFETY: as above; the values block has a slot for each argument and result, is not
         // borrowed again before the call is over, and the target is a function of the store.
-        let result = unsafe {
-            let (code, values) = ((*store).code.clone(), &raw const (*store).values);
-            entry::call(store, target, code, &*values)
+        let (machine, code, values) = unsafe {
+            let store = &mut *store;
+            (
+                store.machine.take(),
+                store.code.clone(),
+                store.values.address(),
+            )
         };
+        let Some(mut machine) = machine else {
+            return Outcome::Failed("wasm was entered from wasm".to_string());
+        };
+        // SAFETY: as above.
+        let result = unsafe { machine.call(store, target, code, values) };
         // SAFETY: the call is over; this is the only reference.
         let store = unsafe { &mut *store };
+        store.machine = Some(machine);
         let outcome = match result {
             Ok(()) => store.take_results(ty),
             Err(stopped) => store.outcome_of(stopped),
@@ -256,7 +302,7 @@ impl<'case> Store<'case> {
         let ty = made.loaded.module.function_type(function);
         let slots = ty.params.len().max(ty.results.len()) as u32;
         if self.values.bytes() < slots * VALUE_BYTES {
-            self.values = Block::new(slots * VALUE_BYTES);
+            self.values = self.heap.block(slots * VALUE_BYTES);
         }
         self.host_interrupted = false;
         for (index, value) in args.iter().enumerate() {
@@ -281,7 +327,7 @@ impl<'case> Store<'case> {
     }
 
     /// What it means that wasm stopped.
-    pub(super) fn outcome_of(&self, stopped: Stopped) -> Outcome {
+    pub(super) fn outcome_of(&mut self, stopped: Stopped) -> Outcome {
         match stopped {
             Stopped::Trap(kind) => Outcome::Trapped(kind),
             Stopped::Hung => Outcome::Inconclusive(Reason::Timeout),
@@ -298,8 +344,14 @@ impl<'case> Store<'case> {
                 signal,
                 pc,
                 address,
-            } => self.outcome_of_fault(signal, pc, address),
+            } => {
+                let outcome = self.outcome_of_fault(signal, pc, address);
+                self.widened |= outcome == Outcome::Trapped(TrapKind::MemoryOutOfBounds)
+                    && self.is_widened(pc, address);
+                outcome
+            }
             Stopped::Misaligned { pc, address } => self.outcome_of_misaligned(pc, address),
+            Stopped::Torn { pc, address } => self.outcome_of_torn(pc, address),
         }
     }
 
@@ -331,6 +383,29 @@ impl<'case> Store<'case> {
             TrapKind::Interrupted => self.interrupted(),
             kind => Outcome::Trapped(kind),
         }
+    }
+
+    /// Whether a load that faulted at the very end of a memory is wider than wasm's.
+    fn is_widened(&self, pc: u64, address: u64) -> bool {
+        let ends = |entry: &MemoryEntry| entry.memory.base() + entry.memory.pages() * PAGE_BYTES;
+        let Some((loaded, offset)) = self.code_at(pc) else {
+            return false;
+        };
+        let code = &loaded.compiled.code[offset as usize..];
+        let code = &code[..code.len().min(widened::LOOKED_AT)];
+        self.memories.iter().any(|entry| ends(entry) == address)
+            && widened::is_load_to_compare(code)
+    }
+
+    /// Notes what a store that traps has written all the same.
+    fn outcome_of_torn(&mut self, pc: u64, address: u64) -> Outcome {
+        let memory = self.memories.iter().find_map(|entry| {
+            let offset = address.checked_sub(entry.memory.base())?;
+            let end = entry.memory.pages() * PAGE_BYTES;
+            (offset < end).then_some((entry.entity, offset..offset + torn::HALF))
+        });
+        self.torn.extend(memory);
+        self.outcome_of_fault(libc::SIGSEGV, pc, address + torn::HALF)
     }
 
     fn outcome_of_misaligned(&self, pc: u64, address: u64) -> Outcome {
@@ -368,6 +443,30 @@ impl<'case> Store<'case> {
         reserved + settings.guard_bytes
     }
 
+    /// Whether generated code may read and write a page, of 4 KiB.
+    #[cfg(feature = "emulator")]
+    pub(super) fn owns_page(&self, page: u64) -> bool {
+        let bytes = page..page + 4096;
+        self.heap.covers(bytes)
+            || page == self.interrupts.address()
+            || self.memories.iter().any(|entry| {
+                let base = entry.memory.base();
+                (base..base + entry.memory.pages() * PAGE_BYTES).contains(&page)
+            })
+    }
+
+    /// Whether these addresses can be those of a block of the store's.
+    #[cfg(feature = "emulator")]
+    pub(super) fn has_block(&self, addresses: Range<u64>) -> bool {
+        addresses.start.is_multiple_of(8) && self.heap.covers(addresses)
+    }
+
+    /// A number that is another one whenever part of a memory may have become inaccessible.
+    #[cfg(feature = "emulator")]
+    pub(super) fn memory_changes(&self) -> u64 {
+        self.pool.changes()
+    }
+
     fn interrupted(&self) -> Outcome {
         if self.host_interrupted {
             Outcome::Trapped(TrapKind::Interrupted)
@@ -389,6 +488,16 @@ impl<'case> Store<'case> {
         events.append(&mut self.events);
     }
 
+    /// The bytes that stores which trapped have written all the same, of which memories.
+    pub fn take_torn(&mut self) -> Vec<(Entity, Range<u64>)> {
+        std::mem::take(&mut self.torn)
+    }
+
+    /// Whether a load that trapped since this was last asked was wider than wasm's.
+    pub fn take_widened(&mut self) -> bool {
+        std::mem::take(&mut self.widened)
+    }
+
     /// Takes the store apart for what can be kept.
     pub fn dismantle(self: Box<Self>) -> Reusable {
         let mut store = *self;
@@ -397,9 +506,11 @@ impl<'case> Store<'case> {
         }
         store.objects.clear();
         Reusable {
+            machine: store.machine.expect("no wasm runs any more"),
+            heap: store.heap,
             pool: store.pool,
             objects: store.objects,
-            interrupts: Some(store.interrupts),
+            interrupts: store.interrupts,
         }
     }
 }

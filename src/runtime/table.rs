@@ -3,7 +3,7 @@
 //! An element is null (0), the address of an anyfunc, or the address of a host object. Counting
 //! the references that slots hold is the business of [`crate::runtime::store`].
 
-use super::block::Block;
+use super::block::{Block, Heap};
 use crate::case::module::ValType;
 use crate::translate::layout::{POINTER_BYTES, table_definition};
 
@@ -24,8 +24,8 @@ pub struct Table {
 
 impl Table {
     /// A table of `size` null elements that may grow to `max`.
-    pub fn new(element: ValType, size: u32, max: u64) -> Table {
-        let elements = Block::new((size + SLACK) * POINTER_BYTES);
+    pub fn new(heap: &Heap, element: ValType, size: u32, max: u64) -> Table {
+        let elements = heap.block((size + SLACK) * POINTER_BYTES);
         Table {
             elements,
             size,
@@ -77,7 +77,7 @@ impl Table {
     }
 
     fn resize(&mut self, size: u32) {
-        let elements = Block::new((size + SLACK) * POINTER_BYTES);
+        let elements = self.elements.heap().block((size + SLACK) * POINTER_BYTES);
         for index in 0..self.size {
             elements.write_u64(index * POINTER_BYTES, self.get(index));
             self.elements.write_u64(index * POINTER_BYTES, 0);

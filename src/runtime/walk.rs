@@ -4,7 +4,8 @@
 //! - Generated code keeps frame pointers, so from the frame pointer at an exit the chain leads
 //!   through wasm frames and trampolines to the frame that entered wasm.
 //! - Frames are only read while the thread is out of wasm in a builtin, so they do not change.
-//! - Every address read lies between the exit's frame pointer and the entry's.
+//! - Every address read lies between the exit's frame pointer, or as far below it as wasm's stack
+//!   is large, and the entry's frame pointer.
 
 use super::entry::Activation;
 
@@ -31,7 +32,9 @@ pub unsafe fn walk(mut activation: *const Activation, mut exit: (u64, u64), visi
     while let Some(entry) = unsafe { activation.as_ref() } {
         let end = entry.entry_frame_pointer();
         let (mut frame_pointer, mut return_address) = exit;
-        let lowest = frame_pointer.saturating_sub(super::entry::WASM_STACK_BYTES);
+        let lowest = frame_pointer
+            .saturating_sub(super::entry::WASM_STACK_BYTES)
+            .max(entry.stack_end());
         while frame_pointer < end && frame_pointer.is_multiple_of(8) && frame_pointer != 0 {
             let read = |address: u64| {
                 let readable = address.is_multiple_of(8) && (lowest..end).contains(&address);

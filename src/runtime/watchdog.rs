@@ -22,7 +22,10 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// The words that the vmctx of every instance of a store points to. Laid out as
 /// [`crate::translate::layout::interrupts`] says.
-#[repr(C)]
+///
+/// They have a page to themselves, so that an emulator can let generated code touch them and
+/// nothing else.
+#[repr(C, align(4096))]
 #[derive(Debug)]
 pub struct Interrupts {
     stack_limit: AtomicU64,
@@ -86,6 +89,11 @@ impl Interrupts {
         self.thread.store(thread, Ordering::Relaxed);
         self.since
             .store(NOW.load(Ordering::Relaxed), Ordering::Release);
+    }
+
+    /// Sets the stack limit for a call that needs no clock, since it ends in any case.
+    pub fn set_stack_limit(&self, stack_limit: u64) {
+        self.stack_limit.store(stack_limit, Ordering::Relaxed);
     }
 
     /// Stops the clock.

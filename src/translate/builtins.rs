@@ -87,6 +87,14 @@ macro_rules! declare_builtins {
                 match self { $( Builtin::$name => stringify!($name), )* }
             }
 
+            /// Whether a parameter is an i32; the vmctx, which comes before all, does not count.
+            pub fn takes_i32(self, parameter: usize) -> bool {
+                let types: &[&str] = match self {
+                    $( Builtin::$name => &[ $( stringify!($ty) ),* ], )*
+                };
+                types.get(parameter).is_some_and(|ty| *ty == "i32")
+            }
+
             fn signature(self, types: &BuiltinTypes) -> Signature {
                 match self {
                     $( Builtin::$name => types.signature(

@@ -8,8 +8,8 @@
 //!   the cause ([`avoidable`]). When a case diverges, the reference runs it once more as rewritten;
 //!   if it then agrees, the divergence was that fault. Only the reference sees the rewritten
 //!   module.
-//! - A fault of a subject is told by what the runtime says about the instruction that did it
-//!   ([`subject_fault`]). Only the finding that says so is taken out of the verdict.
+//! - A fault of a subject is told by what the runtime says about the instruction that did it, in the
+//!   outcome or as a remark on the finding ([`subject_fault`]). Only the finding that says so is taken out of the verdict.
 //! - A fault that corrupts the engine's own memory is not let happen by our engine over it
 //!   ([`KnownFault::is_averted`]).
 //!
@@ -21,6 +21,7 @@ mod wasmi;
 use parallax_oracles::{Finding, Outcome, Seen};
 
 use crate::case::{Case, Module};
+use crate::engine::compiled::{TORN, WIDENED};
 use crate::engine::registry;
 use rewrite::Rewrite;
 
@@ -52,6 +53,8 @@ enum Mark {
     GoneWhen(Rewrite),
     /// The engine's outcome says that it left its sandbox by this.
     EscapedBy(&'static str),
+    /// The engine remarks this on the finding.
+    Remarked(&'static str),
     /// It never shows: it would do more harm than a wrong result, so our engine over the faulty
     /// one keeps it from happening.
     Averted,
@@ -112,6 +115,27 @@ pub static KNOWN: &[KnownFault] = &[
         "misaligned operand of pblendw",
     ),
     unaligned("cranelift-shufps-unaligned", "misaligned operand of shufps"),
+    KnownFault {
+        name: "cranelift-torn-store",
+        engine: "aarch64",
+        versions: "cranelift 0.112.",
+        what: "a store has its bounds checked by unmapped pages alone, and of a vector that is \
+               partly out of bounds the processor may have written the other part when it traps: \
+               the architecture leaves that open, and Unicorn's writes the lower half first",
+        fatal: false,
+        mark: Mark::Remarked(TORN),
+    },
+    KnownFault {
+        name: "cranelift-wide-load-to-compare",
+        engine: "x86_64",
+        versions: "cranelift 0.112.",
+        what: "without AVX, a comparison of floats whose result is the index of a `br_table` loads \
+               16 bytes for an operand of 4 or 8 in memory, and so traps at the memory's end \
+               (inst.isle: `xmm_cmp_rm_r`, to which `x64_ucomis` hands its `XmmMem`, takes memory \
+               only if it is aligned; the conversion loads a whole register)",
+        fatal: false,
+        mark: Mark::Remarked(WIDENED),
+    },
 ];
 
 /// One of the instructions that have the same fault in common.
@@ -187,17 +211,22 @@ fn avoid(case: &Case, fault: &KnownFault) -> Option<Case> {
 }
 
 /// The known fault of a subject, of some version, that explains a finding.
-pub fn subject_fault(finding: &Finding, version: &str) -> Option<&'static KnownFault> {
-    let Seen::Outcome(Outcome::Escaped(how)) = &finding.subject else {
-        return None;
+pub fn subject_fault(
+    finding: &Finding,
+    version: &str,
+    remark: Option<&str>,
+) -> Option<&'static KnownFault> {
+    let escaped = match &finding.subject {
+        Seen::Outcome(Outcome::Escaped(how)) => Some(how),
+        _ => None,
     };
     KNOWN.iter().find(|fault| {
-        let Mark::EscapedBy(escaped_by) = fault.mark else {
-            return false;
+        let told = match fault.mark {
+            Mark::EscapedBy(by) => escaped.is_some_and(|how| how.ends_with(by)),
+            Mark::Remarked(what) => remark == Some(what),
+            Mark::GoneWhen(_) | Mark::Averted => false,
         };
-        finding.engine == fault.engine
-            && version.starts_with(fault.versions)
-            && how.ends_with(escaped_by)
+        told && finding.engine == fault.engine && version.starts_with(fault.versions)
     })
 }
 
@@ -289,8 +318,10 @@ mod tests {
             reference: Seen::Rule(String::new()),
             subject: Seen::Outcome(Outcome::Escaped(how.to_string())),
             engine: engine.to_string(),
+            against: None,
         };
-        let name = |finding, version| subject_fault(&finding, version).map(|fault| fault.name);
+        let name =
+            |finding, version| subject_fault(&finding, version, None).map(|fault| fault.name);
         let palignr = "function 3 has a misaligned operand of palignr";
         assert_eq!(
             name(finding("x86_64", palignr), "cranelift 0.112.3"),

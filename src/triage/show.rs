@@ -36,7 +36,7 @@ pub fn findings<'f>(case: &Case, findings: impl IntoIterator<Item = &'f Finding>
 fn finding(out: &mut String, case: &Case, finding: &Finding) {
     let reference = match finding.reference {
         Seen::Rule(_) => "rule",
-        _ => REFERENCE,
+        _ => finding.against.as_deref().unwrap_or(REFERENCE),
     };
     let rows = [
         ("call", call(case, finding.step)),
@@ -231,6 +231,7 @@ mod tests {
             reference: Seen::Byte(1),
             subject: Seen::Byte(2),
             engine: "x86_64".to_string(),
+            against: None,
         };
         let text = findings(&case, &[found]);
         let mut lines = text.lines();

@@ -94,7 +94,7 @@ fn a_reader_that_goes_away_is_no_error() {
 fn fuzz_stops_when_nobody_listens() {
     let folder = crate::run::Folder::new();
     let mut child = Command::new(PARALLAX)
-        .args(["fuzz", "--seed", "1"])
+        .args(["fuzz", "--seed", "1", "--engines", "x86_64"])
         .current_dir(folder.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

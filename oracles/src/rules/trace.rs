@@ -21,8 +21,10 @@ use crate::value::ObjectId;
 /// The first place where the traces of two engines that count references differ. `a` takes the
 /// reference's place in the finding and `b` the subject's.
 pub fn compare_own(a: &Observation, b: &Observation) -> Option<Finding> {
-    let found =
-        |step, difference: Difference| difference.found_by(OracleName::Refcounts, step, &b.engine);
+    let found = |step, difference: Difference| Finding {
+        against: Some(a.engine.clone()),
+        ..difference.found_by(OracleName::Refcounts, step, &b.engine)
+    };
     for (step, (of_a, of_b)) in a.steps.iter().zip(&b.steps).enumerate() {
         if traps::ending(&of_a.outcome, &of_b.outcome) != Ending::Comparable {
             return None;

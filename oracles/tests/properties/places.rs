@@ -147,6 +147,7 @@ proptest! {
                 reference,
                 subject,
                 engine: "subject".to_string(),
+                against: None,
             })
             .collect();
         if expected.is_empty() {

@@ -1,4 +1,4 @@
-//! Machine code for the host's own ISA, run directly.
+//! Machine code, run by the host if it is for the host's own ISA and by an emulator if not.
 //!
 //! Every module of a case goes through translation, code generation and loading; a store runs the
 //! result. What is expensive to make is kept from case to case: the translator's and generator's
@@ -6,21 +6,24 @@
 //! is one a function type whatever the case.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 
-use parallax_oracles::{Changes, Event, Outcome, Value};
+use parallax_oracles::{Changes, Entity, Event, Finding, Outcome, Place, Value};
 
 use super::shadow::Shadows;
+use super::version::locked_version;
 use super::{Engine, Refusal, Run};
 use crate::case::module::FuncType;
 use crate::case::settings::X86Level;
 use crate::case::{Action, Case, HostItemKind};
+use crate::codegen::compiled::RelocationTarget;
 use crate::codegen::cranelift_0_112::{self, Generator};
 use crate::codegen::{CodegenConfig, CodegenError, CompiledModule, Isa};
 use crate::runtime::code::CodeArena;
-use crate::runtime::entry;
 use crate::runtime::instance::LoadedModule;
 use crate::runtime::libcalls;
+use crate::runtime::machine::Machine;
 use crate::runtime::store::{Reusable, Store, StoreConfig};
 use crate::score::Fault;
 use crate::translate::layout::VmLayout;
@@ -32,15 +35,30 @@ const ARENA_BYTES: usize = 64 << 20;
 /// Trampolines that are kept at most.
 const KEPT_TRAMPOLINES: usize = 4096;
 
-/// Compiles and runs cases on the ISA of the host.
-pub struct Direct {
+/// Bytes of code after which the arena of a machine that must be told of new code starts over. Until
+/// then no address is used twice, so that there is nothing to tell.
+const WORN_BYTES: usize = 4 << 20;
+
+/// What the engine says about bytes that differ because of [`crate::runtime::torn`].
+pub const TORN: &str = "half of a vector that is out of bounds was stored there";
+
+/// What the engine says about a trap that a load wider than wasm's has raised.
+pub const WIDENED: &str = "more bytes were loaded than are compared";
+
+/// Compiles and runs cases on one ISA.
+pub struct Compiled {
+    isa: Isa,
     fault: Option<Fault>,
     translator: Translator,
     generator: Generator,
     arena: Option<Arena>,
     trampolines: Trampolines,
-    reusable: Reusable,
+    reusable: Option<Reusable>,
     shadows: Shadows<u64>,
+    /// Bytes of memories that stores which trapped have written all the same, in the last case.
+    torn: Vec<(Entity, Range<u64>)>,
+    /// The steps of the last case that a load wider than wasm's ended by a trap.
+    widened: Vec<usize>,
 }
 
 /// Where code lies: trampolines, which stay, below the modules of the case.
@@ -57,45 +75,57 @@ struct Trampolines {
     scratch: CompiledModule,
 }
 
-impl Default for Direct {
-    fn default() -> Self {
-        Direct::new()
-    }
-}
-
-impl Direct {
-    /// The engine.
-    pub fn new() -> Direct {
-        Direct::with_fault(None)
+impl Compiled {
+    /// The engine for an ISA.
+    pub fn new(isa: Isa) -> Compiled {
+        Compiled::with_fault(isa, None)
     }
 
-    /// The engine with a fault planted in it.
-    pub fn with_fault(fault: Option<Fault>) -> Direct {
-        Direct {
+    /// The engine for an ISA, with a fault planted in it.
+    pub fn with_fault(isa: Isa, fault: Option<Fault>) -> Compiled {
+        Compiled {
+            isa,
             fault,
             translator: Translator::default(),
             generator: Generator::default(),
             arena: None,
             trampolines: Trampolines::default(),
-            reusable: Reusable::default(),
+            reusable: None,
             shadows: Shadows::default(),
+            torn: Vec::new(),
+            widened: Vec::new(),
         }
     }
 
     /// Makes the arena ready for a case: as it was before the case before, or new.
     fn arena(&mut self) -> Result<(), Refusal> {
+        let machine = &mut self.reusable()?.machine;
+        let sees_new_code = machine.sees_new_code();
         let full = self.trampolines.len() > KEPT_TRAMPOLINES;
-        match &mut self.arena {
-            Some(arena) if !full => arena.code.truncate(arena.kept),
-            slot => {
-                let code = CodeArena::new(ARENA_BYTES).map_err(|error| {
-                    Refusal::Unsupported(format!("no executable memory: {error}"))
-                })?;
-                *slot = Some(Arena { code, kept: 0 });
-                self.trampolines = Trampolines::default();
-            }
+        let Some(arena) = &mut self.arena else {
+            let code = CodeArena::new(ARENA_BYTES)
+                .map_err(|error| Refusal::Unsupported(format!("no executable memory: {error}")))?;
+            self.arena = Some(Arena { code, kept: 0 });
+            return Ok(());
+        };
+        if full || !sees_new_code && arena.code.used() > WORN_BYTES {
+            arena.code.truncate(0);
+            arena.kept = 0;
+            self.trampolines = Trampolines::default();
+            self.reusable()?.machine.forget_code();
+        } else if sees_new_code {
+            arena.code.truncate(arena.kept);
         }
         Ok(())
+    }
+
+    /// What is kept from one store to the next, made if there is none.
+    fn reusable(&mut self) -> Result<&mut Reusable, Refusal> {
+        let reusable = match self.reusable.take() {
+            Some(reusable) => reusable,
+            None => Reusable::new(Machine::new(self.isa).map_err(Refusal::Unsupported)?),
+        };
+        Ok(self.reusable.insert(reusable))
     }
 
     /// Compiles and loads the trampolines that a case needs.
@@ -143,11 +173,11 @@ impl Direct {
         }
         scratch.clear();
         match direction {
-            Direction::Entry => self.generator.entry_trampoline(HOST_ISA, ty, scratch)?,
-            Direction::Host => self.generator.host_trampoline(HOST_ISA, ty, scratch)?,
+            Direction::Entry => self.generator.entry_trampoline(self.isa, ty, scratch)?,
+            Direction::Host => self.generator.host_trampoline(self.isa, ty, scratch)?,
         }
         let arena = self.arena.as_mut().ok_or_else(no_arena)?;
-        let address = load(&mut arena.code, scratch)?;
+        let address = load(self.isa, &mut arena.code, scratch)?;
         arena.kept = arena.code.used();
         known.insert(ty.clone(), address);
         Ok(address)
@@ -161,7 +191,7 @@ impl Direct {
         let settings = &case.settings;
         let isa = self
             .generator
-            .isa(&CodegenConfig::new(HOST_ISA, settings))?;
+            .isa(&CodegenConfig::new(self.isa, settings))?;
         let layout = VmLayout::new(module);
         let config = TranslateConfig {
             frontend: isa.frontend_config(),
@@ -181,7 +211,7 @@ impl Direct {
                 .compile(&*isa, imported, self.fault, &mut compiled)?;
         }
         let arena = self.arena.as_mut().ok_or_else(no_arena)?;
-        let base = load(&mut arena.code, &compiled)?;
+        let base = load(self.isa, &mut arena.code, &compiled)?;
         Ok(LoadedModule {
             module,
             layout,
@@ -194,7 +224,7 @@ impl Direct {
         &mut self,
         case: &'case Case,
     ) -> Result<Vec<Rc<LoadedModule<'case>>>, Refusal> {
-        if !host_has(case.settings.x86_64) {
+        if self.isa == Isa::X86_64 && !host_has(case.settings.x86_64) {
             return Err(Refusal::Unsupported(format!(
                 "this host lacks x86-64 level {:?}",
                 case.settings.x86_64
@@ -215,10 +245,7 @@ enum Direction {
     Host,
 }
 
-/// The ISA that this engine compiles for.
-const HOST_ISA: Isa = Isa::X86_64;
-
-/// Whether this host can run code of a level.
+/// Whether this x86-64 host can run code of a level.
 pub fn host_has(level: X86Level) -> bool {
     macro_rules! has {
         ($($feature:tt),*) => { true $( && std::arch::is_x86_feature_detected!($feature) )* };
@@ -245,14 +272,23 @@ pub fn host_has(level: X86Level) -> bool {
     has
 }
 
-fn load(arena: &mut CodeArena, compiled: &CompiledModule) -> Result<u64, Refusal> {
+fn load(isa: Isa, arena: &mut CodeArena, compiled: &CompiledModule) -> Result<u64, Refusal> {
+    let calls_routines = || {
+        let mut relocations = compiled.relocations.iter();
+        relocations.any(|relocation| matches!(relocation.target, RelocationTarget::LibCall(_)))
+    };
+    // They are code for the host.
+    if isa != Isa::X86_64 && calls_routines() {
+        let what = "a routine where the ISA lacks an instruction";
+        return Err(Refusal::Unsupported(what.to_string()));
+    }
     arena
         .load(compiled, &libcalls::address)
         .map_err(|error| Refusal::Unsupported(error.to_string()))
 }
 
 fn no_arena() -> Refusal {
-    Refusal::Failed("code is loaded before there is an arena".to_string())
+    Refusal::Failed("code is loaded before there is a place for it".to_string())
 }
 
 impl Trampolines {
@@ -279,13 +315,20 @@ impl From<CodegenError> for Refusal {
     }
 }
 
-impl Engine for Direct {
+impl Engine for Compiled {
     fn name(&self) -> &'static str {
-        "x86_64"
+        match self.isa {
+            Isa::X86_64 => "x86_64",
+            Isa::Aarch64 => "aarch64",
+        }
     }
 
     fn version(&self) -> String {
-        format!("cranelift {}", cranelift_0_112::VERSION)
+        let cranelift = format!("cranelift {}", cranelift_0_112::VERSION);
+        match self.isa {
+            Isa::X86_64 => cranelift,
+            Isa::Aarch64 => format!("{cranelift}, unicorn {}", locked_version("unicorn-engine")),
+        }
     }
 
     fn counts_references(&self) -> bool {
@@ -296,13 +339,25 @@ impl Engine for Direct {
         translate::validates(wasm)
     }
 
+    fn remark(&self, finding: &Finding) -> Option<&'static str> {
+        match finding.place {
+            Place::MemoryByte { memory, address } => {
+                let mut torn = self.torn.iter();
+                torn.any(|(of, bytes)| *of == memory && bytes.contains(&address))
+                    .then_some(TORN)
+            }
+            Place::Outcome => self.widened.contains(&finding.step).then_some(WIDENED),
+            _ => None,
+        }
+    }
+
     fn start<'run>(&'run mut self, case: &'run Case) -> Result<Box<dyn Run + 'run>, Refusal> {
         // A compiler that panics has a bug, which is what we are here for.
         let prepare = std::panic::AssertUnwindSafe(|| self.prepare(case));
         let modules = match std::panic::catch_unwind(prepare) {
             Ok(modules) => modules?,
             Err(panic) => {
-                *self = Direct::with_fault(self.fault);
+                *self = Compiled::with_fault(self.isa, self.fault);
                 return Err(Refusal::Failed(panic_message(&*panic)));
             }
         };
@@ -318,25 +373,27 @@ impl Engine for Direct {
         let config = StoreConfig {
             case,
             fault: self.fault,
-            builtins: entry::builtin_addresses(),
             host_trampolines,
             code: arena.code.range(),
-            reusable: std::mem::take(&mut self.reusable),
+            reusable: self.reusable.take().ok_or_else(no_arena)?,
         };
         self.shadows.clear();
+        self.torn.clear();
+        self.widened.clear();
         let (store, refused) = match Store::new(config, modules) {
             Ok(store) => (Box::into_raw(store), None),
             Err(refused) => {
                 let (outcome, reusable) = *refused;
-                self.reusable = reusable;
+                self.reusable = Some(reusable);
                 (std::ptr::null_mut(), Some(outcome))
             }
         };
-        Ok(Box::new(DirectRun {
+        Ok(Box::new(CompiledRun {
             engine: self,
             case,
             store,
             refused,
+            steps: 0,
         }))
     }
 }
@@ -350,15 +407,17 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// One run of a case. The store is held by address, since generated code reaches it so.
-struct DirectRun<'run> {
-    engine: &'run mut Direct,
+struct CompiledRun<'run> {
+    engine: &'run mut Compiled,
     case: &'run Case,
     /// From `Box::into_raw`; null if the host's things could not be made.
     store: *mut Store<'run>,
     refused: Option<Outcome>,
+    /// Steps performed.
+    steps: usize,
 }
 
-impl DirectRun<'_> {
+impl CompiledRun<'_> {
     fn invoke(&mut self, instance: u32, function: u32, args: &[Value]) -> Outcome {
         // SAFETY: the store is alive until `finish` or drop, and no reference to it is.
         let ty = match unsafe { (*self.store).usable(instance) } {
@@ -394,7 +453,7 @@ impl DirectRun<'_> {
     }
 }
 
-impl Run for DirectRun<'_> {
+impl Run for CompiledRun<'_> {
     fn perform(&mut self, action: &Action, events: &mut Vec<Event>) -> Outcome {
         if let Some(outcome) = &self.refused {
             return outcome.clone();
@@ -415,7 +474,14 @@ impl Run for DirectRun<'_> {
             Action::Collect => unsafe { (*self.store).collect_now() },
         };
         // SAFETY: as above.
-        unsafe { (*self.store).take_events(events) };
+        let widened = unsafe {
+            (*self.store).take_events(events);
+            (*self.store).take_widened()
+        };
+        if widened {
+            self.engine.widened.push(self.steps);
+        }
+        self.steps += 1;
         outcome
     }
 
@@ -444,12 +510,13 @@ impl Run for DirectRun<'_> {
     }
 }
 
-impl Drop for DirectRun<'_> {
+impl Drop for CompiledRun<'_> {
     fn drop(&mut self) {
         if !self.store.is_null() {
             // SAFETY: from `Box::into_raw`, and nothing refers to it any more.
-            let store = unsafe { Box::from_raw(self.store) };
-            self.engine.reusable = store.dismantle();
+            let mut store = unsafe { Box::from_raw(self.store) };
+            self.engine.torn = store.take_torn();
+            self.engine.reusable = Some(store.dismantle());
         }
     }
 }

@@ -96,7 +96,7 @@ impl Reached {
 fn reached(case: &Case, module: &Module, layout: &VmLayout) -> Reached {
     let mut generator = Generator::default();
     let isa = generator
-        .isa(&CodegenConfig::new(HOST_ISA, &case.settings))
+        .isa(&CodegenConfig::new(Isa::X86_64, &case.settings))
         .expect("this ISA is built in");
     let config = TranslateConfig {
         frontend: isa.frontend_config(),
@@ -183,7 +183,7 @@ proptest! {
             check_fields(layout)?;
             all.push(reached(&case, module, layout));
         }
-        let mut engine = Direct::new();
+        let mut engine = Compiled::new(Isa::X86_64);
         let Ok(mut run) = engine.start(&case) else { return Ok(()) };
         for step in &case.steps {
             let Action::Instantiate { module, .. } = &step.action else { continue };

@@ -1,0 +1,247 @@
+//! The engine `aarch64`: code that an emulator runs traps, stops, grows and collects as code does
+//! that the host runs.
+
+#![cfg(feature = "emulator")]
+
+use parallax::case::Settings;
+use parallax::case::settings::{Destructor, MemoryStyle};
+use parallax::case::wast::{Script, script_from_file};
+use parallax::engine::{Engine, expect, observe, registry};
+use parallax::score::Fault;
+use parallax_oracles::{Observation, Outcome, Reason, TrapKind, Verdict, compare, compare_own};
+
+fn script(text: &str) -> Script {
+    script_from_file(text.as_bytes(), "test.wast").expect("a script")
+}
+
+fn engine() -> Box<dyn Engine> {
+    registry::make("aarch64").expect("usable in this build")
+}
+
+/// Runs a script and checks what it asserts.
+fn check(engine: &mut dyn Engine, script: &Script) -> Observation {
+    let seen = observe(engine, &script.case).expect("the engine runs it");
+    assert_eq!(seen.steps.len(), script.case.steps.len());
+    for (step, seen) in script.case.steps.iter().zip(&seen.steps) {
+        if let Some(expectation) = &step.expect
+            && let Err(why) = expect::check(expectation, &seen.outcome)
+        {
+            panic!("line {}: {why}", step.line);
+        }
+    }
+    seen
+}
+
+#[test]
+fn every_kind_of_trap_is_told_by_its_instruction() {
+    let text = r#"
+(module
+  (type $nothing (func))
+  (type $number (func (result i32)))
+  (memory 1)
+  (table 3 funcref)
+  (elem (i32.const 0) $unreachable)
+  (func $unreachable (export "unreachable") unreachable)
+  (func (export "load") (param i32) (result i32) (i32.load offset=4 (local.get 0)))
+  (func (export "store") (param i32) (i64.store (local.get 0) (i64.const -1)))
+  (func (export "get") (param i32) (result funcref) (table.get (local.get 0)))
+  (func (export "fill") (memory.fill (i32.const 65535) (i32.const 1) (i32.const 2)))
+  (func (export "call") (param i32) (call_indirect (type $nothing) (local.get 0)))
+  (func (export "call-number") (param i32) (result i32)
+    (call_indirect (type $number) (local.get 0)))
+  (func (export "div") (param i32 i32) (result i32) (i32.div_s (local.get 0) (local.get 1)))
+  (func (export "rem") (param i64 i64) (result i64) (i64.rem_s (local.get 0) (local.get 1)))
+  (func (export "trunc") (param f64) (result i32) (i32.trunc_f64_s (local.get 0))))
+(assert_trap (invoke "unreachable") "unreachable")
+(assert_return (invoke "load" (i32.const 65528)) (i32.const 0))
+(assert_trap (invoke "load" (i32.const 65529)) "out of bounds memory access")
+(assert_trap (invoke "load" (i32.const 65532)) "out of bounds memory access")
+(assert_trap (invoke "load" (i32.const -1)) "out of bounds memory access")
+(assert_trap (invoke "store" (i32.const 65529)) "out of bounds memory access")
+(assert_trap (invoke "store" (i32.const 65536)) "out of bounds memory access")
+(assert_return (invoke "load" (i32.const 65528)) (i32.const 0))
+(assert_trap (invoke "get" (i32.const 3)) "out of bounds table access")
+(assert_trap (invoke "fill") "out of bounds memory access")
+(assert_trap (invoke "call" (i32.const 0)) "unreachable")
+(assert_trap (invoke "call" (i32.const 1)) "uninitialized element")
+(assert_trap (invoke "call" (i32.const 3)) "undefined element")
+(assert_trap (invoke "call-number" (i32.const 0)) "indirect call type mismatch")
+(assert_trap (invoke "div" (i32.const 1) (i32.const 0)) "integer divide by zero")
+(assert_trap (invoke "div" (i32.const 0x80000000) (i32.const -1)) "integer overflow")
+(assert_return (invoke "rem" (i64.const 0x8000000000000000) (i64.const -1)) (i64.const 0))
+(assert_trap (invoke "rem" (i64.const 1) (i64.const 0)) "integer divide by zero")
+(assert_trap (invoke "trunc" (f64.const nan)) "invalid conversion to integer")
+(assert_trap (invoke "trunc" (f64.const 1e10)) "integer overflow")
+"#;
+    let mut engine = engine();
+    for memory_style in [
+        MemoryStyle::Static,
+        MemoryStyle::StaticSmall,
+        MemoryStyle::Dynamic,
+    ] {
+        for spectre in [false, true] {
+            let mut script = script(text);
+            script.case.settings = Settings {
+                memory_style,
+                spectre,
+                ..script.case.settings
+            };
+            check(engine.as_mut(), &script);
+        }
+    }
+}
+
+#[test]
+fn the_stack_ends_and_the_engine_goes_on() {
+    let text = r#"
+(module
+  (func $deep (export "deep") (param i32) (result i32)
+    (if (result i32) (i32.eqz (local.get 0))
+      (then (i32.const 0))
+      (else (i32.add (i32.const 1) (call $deep (i32.sub (local.get 0) (i32.const 1))))))))
+(invoke "deep" (i32.const -1))
+(invoke "deep" (i32.const 100))
+"#;
+    let case = script(text).case;
+    let seen = observe(engine().as_mut(), &case).expect("the engine runs it");
+    let outcomes: Vec<&Outcome> = seen.steps.iter().map(|step| &step.outcome).collect();
+    assert_eq!(outcomes[1], &Outcome::Trapped(TrapKind::StackExhausted));
+    assert_eq!(
+        outcomes[2],
+        &Outcome::Returned(vec![parallax_oracles::Value::I32(100)])
+    );
+}
+
+#[test]
+fn code_that_does_not_end_is_stopped() {
+    for endless in [
+        "(func (export \"run\") (loop (br 0)))",
+        "(func $f (export \"run\") (local i32)
+           (loop (call $g) (br_if 0 (i32.eqz (local.get 0))))) (func $g)",
+    ] {
+        let case = script(&format!("(module {endless})\n(invoke \"run\")")).case;
+        let mut engine = engine();
+        let seen = observe(engine.as_mut(), &case).expect("the engine runs it");
+        assert_eq!(
+            seen.steps[1].outcome,
+            Outcome::Inconclusive(Reason::Timeout)
+        );
+        let after = script("(module (func (export \"f\")))\n(assert_return (invoke \"f\"))");
+        check(engine.as_mut(), &after);
+    }
+}
+
+#[test]
+fn what_grows_is_where_code_looks_for_it() {
+    let text = r#"
+(module
+  (memory 1 10)
+  (table $t 1 20 externref)
+  (func (export "memory") (param i32) (result i32)
+    (i32.store (i32.const 0) (i32.const 7))
+    (drop (memory.grow (local.get 0)))
+    (i32.store (i32.const 65536) (i32.const 8))
+    (i32.add (i32.load (i32.const 0)) (i32.load (i32.const 65536))))
+  (func (export "last") (param i32) (result i32) (i32.load (local.get 0)))
+  (func (export "table") (param externref) (result i32)
+    (table.set $t (i32.const 0) (local.get 0))
+    (drop (table.grow $t (local.get 0) (i32.const 5)))
+    (table.set $t (i32.const 1) (ref.null extern))
+    (ref.is_null (table.get $t (i32.const 1))))
+  (func (export "element") (param i32) (result externref) (table.get $t (local.get 0))))
+(assert_trap (invoke "last" (i32.const 65536)) "out of bounds memory access")
+(assert_return (invoke "memory" (i32.const 1)) (i32.const 15))
+(assert_return (invoke "last" (i32.const 131068)) (i32.const 0))
+(assert_trap (invoke "last" (i32.const 131072)) "out of bounds memory access")
+(assert_return (invoke "memory" (i32.const 2)) (i32.const 15))
+(assert_return (invoke "last" (i32.const 262140)) (i32.const 0))
+(assert_return (invoke "table" (ref.extern 3)) (i32.const 1))
+(assert_return (invoke "element" (i32.const 5)) (ref.extern 3))
+(assert_trap (invoke "element" (i32.const 6)) "out of bounds table access")
+"#;
+    let mut engine = engine();
+    for memory_style in [MemoryStyle::Static, MemoryStyle::Dynamic] {
+        let mut script = script(text);
+        script.case.settings.memory_style = memory_style;
+        // Twice, so that what is kept from one case to the next is used.
+        check(engine.as_mut(), &script);
+        check(engine.as_mut(), &script);
+    }
+}
+
+/// Frames hold references across calls that collect, some of them alone.
+const REFERENCES: &str = r#"
+(module
+  (table $t 8 externref)
+  (global $g (mut externref) (ref.null extern))
+  (func $churn (param i32)
+    (loop $again
+      (drop (table.get $t (i32.and (local.get 0) (i32.const 3))))
+      (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+  (func $inner (param externref i32) (result externref)
+    (local externref)
+    (local.set 2 (table.get $t (i32.const 0)))
+    (table.fill $t (i32.const 0) (ref.null extern) (i32.const 8))
+    (table.set $t (i32.const 1) (local.get 0))
+    (if (local.get 1)
+      (then (drop (call $inner (local.get 2) (i32.sub (local.get 1) (i32.const 1))))))
+    (call $churn (i32.const 20))
+    (table.set $t (i32.const 0) (local.get 2))
+    (local.get 0))
+  (func (export "run") (param externref externref i32) (result externref)
+    (table.set $t (i32.const 0) (local.get 0))
+    (global.set $g (call $inner (local.get 1) (local.get 2)))
+    (global.get $g)))
+(assert_return (invoke "run" (ref.extern 1) (ref.extern 2) (i32.const 0)) (ref.extern 2))
+(assert_return (invoke "run" (ref.extern 3) (ref.extern 4) (i32.const 9)) (ref.extern 4))
+(assert_return (invoke "run" (ref.null extern) (ref.extern 5) (i32.const 2)) (ref.extern 5))
+"#;
+
+/// Objects that only emulated frames hold survive collections, and all counts and drops are as in
+/// the other engine that counts.
+#[test]
+fn collections_find_what_emulated_frames_hold() {
+    let mut engine = engine();
+    let mut reference = registry::make(registry::REFERENCE).expect("usable");
+    let mut direct = registry::make("x86_64").ok();
+    for activations_capacity in [1, 2, 7, 512] {
+        for destructor in [
+            Destructor::None,
+            Destructor::ReadSlots,
+            Destructor::MoveTables,
+            Destructor::Collect,
+            Destructor::DropOther,
+        ] {
+            let mut script = script(REFERENCES);
+            script.case.settings = Settings {
+                activations_capacity,
+                destructor,
+                ..script.case.settings
+            };
+            let seen = check(engine.as_mut(), &script);
+            assert!(seen.counts_references);
+            let expected = observe(reference.as_mut(), &script.case).expect("it runs every case");
+            assert_eq!(compare(&expected, &seen).verdict, Verdict::Agreed);
+            if let Some(direct) = &mut direct {
+                let own = observe(direct.as_mut(), &script.case).expect("it runs every case");
+                assert_eq!(compare_own(&own, &seen), None);
+            }
+        }
+    }
+}
+
+/// It is by the stack maps, at the right addresses, that references are found.
+#[test]
+fn wrong_stack_maps_are_noticed() {
+    let mut reference = registry::make(registry::REFERENCE).expect("usable");
+    for fault in [Fault::StackMapIgnored, Fault::StackMapOffByWord] {
+        let mut engine = registry::make_with_fault("aarch64", Some(fault)).expect("usable");
+        let script = script(include_str!(
+            "../corpus/regressions/object-held-by-the-stack-alone.wast"
+        ));
+        let expected = observe(reference.as_mut(), &script.case).expect("it runs every case");
+        let seen = observe(engine.as_mut(), &script.case).expect("the engine runs it");
+        let verdict = compare(&expected, &seen).verdict;
+        assert!(matches!(verdict, Verdict::Diverged(_)), "{fault:?}");
+    }
+}
