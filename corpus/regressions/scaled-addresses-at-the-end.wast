@@ -1,11 +1,11 @@
-;;! memory-style = "dynamic"
-;;! guard-bytes = 0
 ;; Loads at scaled addresses, of masked, extended and wrapped indices and shift amounts, of the last bytes
 ;; of a memory and one byte beyond.
 ;;
 ;; Guards: aarch64 has addresses of base + index << scale with the index extended; index and amount are
 ;; 32-bit values whose upper halves hold anything. Where the sum wraps at 32 bits it must be made before it
 ;; is extended (CVE-2026-34971 was an address of this kind).
+;;! memory-style = "dynamic"
+;;! guard-bytes = 0
 (module
   (memory 1 1)
   (data (i32.const 65472) "\00\07\0e\15\1c\23\2a\31\38\3f\46\4d\54\5b\62\69\70\77\7e\85\8c\93\9a\a1\a8\af\b6\bd\c4\cb\d2\d9\e0\e7\ee\f5\fc\03\0a\11\18\1f\26\2d\34\3b\42\49\50\57\5e\65\6c\73\7a\81\88\8f\96\9d\a4\ab\b2\b9")

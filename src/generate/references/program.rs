@@ -107,11 +107,11 @@ pub(super) fn module(source: &mut Source<'_>) -> Vec<u8> {
     program.segments_of_objects(source);
     program.function(true, source);
     program.functions_in_tables(source);
-    if source.percent(25) {
+    if source.percent(18) {
         program.count_down(source);
     }
     program.function(false, source);
-    if source.percent(25) {
+    if source.percent(12) {
         program.function(false, source);
     }
     program.sketch.finish()
