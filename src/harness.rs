@@ -202,7 +202,7 @@ impl Harness {
                         Ok(comparison)
                     }
                     Err(Refusal::Unsupported(what)) => Err(NotCompared::Unsupported(what)),
-                    Err(refusal) => Ok(refused(engine.name(), &refusal)),
+                    Err(refusal) => refused_by_subject(engine.as_ref(), &refusal, &mut known),
                 }
             };
             sound.push(!taken);
@@ -249,6 +249,28 @@ impl Examined {
             .filter(|fault| fault.engine != registry::REFERENCE)
             .collect()
     }
+}
+
+/// A subject does not run a case that is valid. If that is a known fault, it has no support for it.
+fn refused_by_subject(
+    engine: &dyn Engine,
+    refusal: &Refusal,
+    known: &mut Vec<&'static KnownFault>,
+) -> Result<Comparison, NotCompared> {
+    let comparison = refused(engine.name(), refusal);
+    let fault = match &comparison.verdict {
+        Verdict::Diverged(findings) => findings
+            .first()
+            .and_then(|finding| known::subject_fault(finding, &engine.version(), None)),
+        _ => None,
+    };
+    let Some(fault) = fault else {
+        return Ok(comparison);
+    };
+    if !known.iter().any(|met| std::ptr::eq(*met, fault)) {
+        known.push(fault);
+    }
+    Err(NotCompared::Unsupported(fault.name.to_string()))
 }
 
 /// Takes the findings that a known fault of the subject explains out of a comparison; whether there

@@ -20,6 +20,7 @@ use crate::case::{Action, Case, HostItemKind};
 use crate::codegen::compiled::RelocationTarget;
 use crate::codegen::cranelift_0_112::{self, Generator};
 use crate::codegen::{CodegenConfig, CodegenError, CompiledModule, Isa};
+use crate::panics;
 use crate::runtime::code::CodeArena;
 use crate::runtime::instance::LoadedModule;
 use crate::runtime::libcalls;
@@ -353,12 +354,11 @@ impl Engine for Compiled {
 
     fn start<'run>(&'run mut self, case: &'run Case) -> Result<Box<dyn Run + 'run>, Refusal> {
         // A compiler that panics has a bug, which is what we are here for.
-        let prepare = std::panic::AssertUnwindSafe(|| self.prepare(case));
-        let modules = match std::panic::catch_unwind(prepare) {
+        let modules = match panics::catch(|| self.prepare(case)) {
             Ok(modules) => modules?,
             Err(panic) => {
                 *self = Compiled::with_fault(self.isa, self.fault);
-                return Err(Refusal::Failed(panic_message(&*panic)));
+                return Err(Refusal::Failed(format!("the compiler panicked: {panic}")));
             }
         };
         let host_trampolines = case
@@ -396,14 +396,6 @@ impl Engine for Compiled {
             steps: 0,
         }))
     }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_string())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("the compiler panicked: {}", text.unwrap_or_default())
 }
 
 /// One run of a case. The store is held by address, since generated code reaches it so.

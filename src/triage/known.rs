@@ -53,6 +53,8 @@ enum Mark {
     GoneWhen(Rewrite),
     /// The engine's outcome says that it left its sandbox by this.
     EscapedBy(&'static str),
+    /// The engine fails, and says that its compiler panicked here.
+    FailedAt(&'static str),
     /// The engine remarks this on the finding.
     Remarked(&'static str),
     /// It never shows: it would do more harm than a wrong result, so our engine over the faulty
@@ -124,6 +126,17 @@ pub static KNOWN: &[KnownFault] = &[
                the architecture leaves that open, and Unicorn's writes the lower half first",
         fatal: false,
         mark: Mark::Remarked(TORN),
+    },
+    KnownFault {
+        name: "cranelift-splat-of-half-float",
+        engine: "aarch64",
+        versions: "cranelift 0.112.",
+        what: "a vector constant whose 16-bit lanes all hold what is, as a half-precision float, an \
+               immediate of `fmov`, is taken for one (inst.isle: `splat_const`, rule 1; \
+               `ASIMDFPModImm::maybe_from_u64`), and the compiler panics, since the instruction is \
+               only emitted for wider lanes (`Inst::VecDupFPImm`)",
+        fatal: false,
+        mark: Mark::FailedAt("cranelift-codegen-0.112.3/src/isa/aarch64/inst/emit.rs:2375"),
     },
     KnownFault {
         name: "cranelift-wide-load-to-compare",
@@ -216,13 +229,15 @@ pub fn subject_fault(
     version: &str,
     remark: Option<&str>,
 ) -> Option<&'static KnownFault> {
-    let escaped = match &finding.subject {
-        Seen::Outcome(Outcome::Escaped(how)) => Some(how),
-        _ => None,
+    let (escaped, failed) = match &finding.subject {
+        Seen::Outcome(Outcome::Escaped(how)) => (Some(how), None),
+        Seen::Outcome(Outcome::Failed(how)) => (None, Some(how)),
+        _ => (None, None),
     };
     KNOWN.iter().find(|fault| {
         let told = match fault.mark {
             Mark::EscapedBy(by) => escaped.is_some_and(|how| how.ends_with(by)),
+            Mark::FailedAt(place) => failed.is_some_and(|how| how.contains(place)),
             Mark::Remarked(what) => remark == Some(what),
             Mark::GoneWhen(_) | Mark::Averted => false,
         };
