@@ -12,9 +12,7 @@ use criterion::{BenchmarkGroup, Criterion, SamplingMode, criterion_group, criter
 use parallax::case::{Case, Module};
 use parallax::codegen::cranelift_0_112::Generator as CodeGenerator;
 use parallax::codegen::{CodegenConfig, CompiledModule, Isa};
-use parallax::engine::compiled::Compiled;
-use parallax::engine::wasmi::Wasmi;
-use parallax::engine::{Engine, observe};
+use parallax::engine::{Engine, observe, registry};
 use parallax::generate::rng::Rng;
 use parallax::generate::{Generator, Generators, case_from_bytes, case_from_bytes_with};
 use parallax::harness::{Harness, default_subjects};
@@ -143,11 +141,10 @@ fn stages(criterion: &mut Criterion) {
         });
     }
 
-    let mut reference = Wasmi::new();
-    let mut subject = Compiled::new(Isa::X86_64);
-    let engines: [&mut dyn Engine; 2] = [&mut reference, &mut subject];
     let mut observations: Vec<Vec<Observation>> = Vec::new();
-    for engine in engines {
+    for name in std::iter::once(registry::REFERENCE).chain(default_subjects()) {
+        let mut engine = registry::make(name).expect("a default engine is usable");
+        let engine = engine.as_mut();
         for part in [Part::Start, Part::Run, Part::Snapshot, Part::Finish] {
             let name = format!("{}/{}", engine.name(), part.name());
             per_item(&mut group, &name, cases.len(), || {
