@@ -1,0 +1,411 @@
+//! Whose fault a divergence is, as data: the layer, what speaks for it, and where in the case.
+//!
+//! The layers lie on top of each other, and the engines share them in different numbers: `clif`
+//! runs what the translation made, `x86_64` and `aarch64` also have the middle end and a backend
+//! each. So which engines agree with the reference tells most of the layer already
+//! ([`Blame::of_engines`]):
+//!
+//! | wrong | right | the fault is in |
+//! | --- | --- | --- |
+//! | one ISA | the other ISA | that ISA's backend |
+//! | both ISAs | `clif` | the middle end |
+//! | `clif` | both ISAs | the interpreter of the IR |
+//! | all | none | the translation, the runtime or the reference |
+//!
+//! What the table leaves open, [`super::localise`] settles by experiment.
+
+use std::fmt;
+
+use parallax_oracles::{OracleName, Verdict};
+use serde::{Deserialize, Serialize};
+
+use super::known::KnownFault;
+use crate::case::settings::OptLevel;
+use crate::engine::registry::REFERENCE;
+use crate::harness::{Examined, NotCompared};
+
+/// The engine that interprets the IR as the translation has left it.
+pub const INTERPRETER: &str = "clif";
+
+/// A part of the way from wasm to a result, which can be at fault.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layer {
+    /// The translation environment, and `cranelift-wasm` under it: wasm to CLIF.
+    Translation,
+    /// What Cranelift does to CLIF whatever the target: optimisation and legalisation.
+    MiddleEnd,
+    /// Instruction selection, register allocation and encoding for x86-64.
+    #[serde(rename = "x86-64-backend")]
+    X86_64Backend,
+    /// Instruction selection, register allocation and encoding for aarch64.
+    #[serde(rename = "aarch64-backend")]
+    Aarch64Backend,
+    /// The runtime: builtins, collection, tables, memories.
+    Runtime,
+    /// The reference itself.
+    Reference,
+    /// What interprets the IR, in the engine `clif`.
+    Interpreter,
+    /// Nothing that was tried tells.
+    Unknown,
+}
+
+impl Layer {
+    /// The name, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layer::Translation => "translation",
+            Layer::MiddleEnd => "middle end",
+            Layer::X86_64Backend => "x86-64 backend",
+            Layer::Aarch64Backend => "aarch64 backend",
+            Layer::Runtime => "runtime",
+            Layer::Reference => "reference",
+            Layer::Interpreter => "interpreter of the IR",
+            Layer::Unknown => "unknown layer",
+        }
+    }
+
+    /// The backend that an engine, by name, has to itself.
+    pub fn backend_of(engine: &str) -> Option<Layer> {
+        if engine.starts_with("x86_64") {
+            Some(Layer::X86_64Backend)
+        } else if engine.starts_with("aarch64") {
+            Some(Layer::Aarch64Backend)
+        } else {
+            None
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A function of a case.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct FunctionOf {
+    /// The module, by position in the case.
+    pub module: usize,
+    /// The function's index in the module's function index space.
+    pub function: u32,
+}
+
+/// A stretch of instructions of a function.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Region {
+    /// Where it starts: the offset of its first instruction in the module's binary, in bytes.
+    pub start: u32,
+    /// Where the last of its instructions starts.
+    pub last: u32,
+    /// The instructions by name, in order, as the text format has them.
+    pub instructions: Vec<String>,
+}
+
+/// Whose fault a divergence is.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Blame {
+    /// The layer.
+    pub layer: Layer,
+    /// Other layers that nothing speaks against.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub or: Vec<Layer>,
+    /// The engines that differ from the reference.
+    pub differ: Vec<String>,
+    /// The engines that agree with it.
+    pub agree: Vec<String>,
+    /// The oracle that spoke first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oracle: Option<OracleName>,
+    /// The optimisation levels at which it shows, if they were tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub levels: Option<Vec<OptLevel>>,
+    /// Settings with which alone it goes away, each as a line of a script's settings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone_with: Vec<String>,
+    /// The function that goes wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<FunctionOf>,
+    /// Where in the function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// The CLIF instructions that came of it, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clif: Vec<String>,
+    /// The part of the runtime, by the name of its builtin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builtin: Option<String>,
+    /// The known fault that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<String>,
+    /// Why: what was found, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<String>,
+}
+
+/// What two divergences of one cause have in common, however large their cases are.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct BlameKey {
+    /// The layer.
+    pub layer: Layer,
+    /// The engines that differ.
+    pub differ: Vec<String>,
+    /// The oracle that spoke first.
+    pub oracle: Option<OracleName>,
+    /// The known fault.
+    pub known: Option<String>,
+    /// The part of the runtime.
+    pub builtin: Option<String>,
+}
+
+impl Blame {
+    /// The first guess, from nothing but which engines differ from the reference and which agree
+    /// with it. See the table above.
+    pub fn of_engines<S: AsRef<str>>(differ: &[S], agree: &[S]) -> Blame {
+        let (layer, or) = guess(differ, agree);
+        let names = |engines: &[S]| {
+            let names = engines.iter().map(|engine| engine.as_ref().to_string());
+            names.collect()
+        };
+        Blame {
+            layer,
+            or,
+            differ: names(differ),
+            agree: names(agree),
+            oracle: None,
+            levels: None,
+            gone_with: Vec::new(),
+            function: None,
+            region: None,
+            clif: Vec::new(),
+            builtin: None,
+            known: None,
+            because: Vec::new(),
+        }
+    }
+
+    /// The first guess about a case that was examined; `None` if nothing differed. Costs nothing:
+    /// it runs no engine.
+    pub fn of(examined: &Examined) -> Option<Blame> {
+        let Verdict::Diverged(findings) = &examined.verdict else {
+            return examined.known.first().map(|known| Blame::of_known(known));
+        };
+        let (mut differ, mut agree) = (Vec::new(), Vec::new());
+        for subject in &examined.subjects {
+            match &subject.result {
+                Ok(comparison) => match comparison.verdict {
+                    Verdict::Diverged(_) => differ.push(subject.engine),
+                    Verdict::Agreed => agree.push(subject.engine),
+                    Verdict::Inconclusive(_) => {}
+                },
+                Err(NotCompared::Unsupported(_) | NotCompared::NothingToCompare) => {}
+            }
+        }
+        let mut blame = Blame::of_engines(&differ, &agree);
+        // That the reference refuses a case is told of the reference, which is no subject.
+        if differ.is_empty() && findings.iter().all(|found| found.engine == REFERENCE) {
+            blame.layer = Layer::Reference;
+            blame.or.clear();
+        }
+        blame.oracle = findings.first().map(|finding| finding.oracle);
+        Some(blame)
+    }
+
+    /// What is blamed for a divergence that a known fault explains.
+    pub fn of_known(known: &KnownFault) -> Blame {
+        let mut blame = Blame::of_engines(&[known.engine], &[]);
+        blame.layer = match known.engine {
+            REFERENCE => Layer::Reference,
+            engine => Layer::backend_of(engine).unwrap_or(blame.layer),
+        };
+        blame.or.clear();
+        if blame.layer == Layer::Reference {
+            blame.differ.clear();
+        }
+        blame.known = Some(known.name.to_string());
+        blame
+    }
+
+    /// What it has in common with other divergences of the same cause.
+    pub fn key(&self) -> BlameKey {
+        BlameKey {
+            layer: self.layer,
+            differ: self.differ.clone(),
+            oracle: self.oracle,
+            known: self.known.clone(),
+            builtin: self.builtin.clone(),
+        }
+    }
+
+    /// Whether another divergence, of a smaller case maybe, is by all that both say the same one:
+    /// what only one of the two knows does not tell them apart.
+    pub fn is_same(&self, other: &Blame) -> bool {
+        fn agree<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
+            a.zip(b).is_none_or(|(a, b)| a == b)
+        }
+        let layer = |blame: &Blame, layer| blame.layer == layer || blame.or.contains(&layer);
+        (layer(self, other.layer) || layer(other, self.layer))
+            && self.differ == other.differ
+            && agree(self.oracle.as_ref(), other.oracle.as_ref())
+            && self.known == other.known
+            && agree(self.builtin.as_ref(), other.builtin.as_ref())
+    }
+}
+
+/// What the table at the top of this file says, and what else could be.
+fn guess<S: AsRef<str>>(differ: &[S], agree: &[S]) -> (Layer, Vec<Layer>) {
+    let has = |engines: &[S], name: &str| engines.iter().any(|engine| engine.as_ref() == name);
+    let mut backends: Vec<Layer> = differ
+        .iter()
+        .filter_map(|engine| Layer::backend_of(engine.as_ref()))
+        .collect();
+    backends.sort_unstable();
+    backends.dedup();
+    let right = |layer: &Layer| {
+        let mut agree = agree.iter();
+        agree.any(|engine| Layer::backend_of(engine.as_ref()) == Some(*layer))
+    };
+    let another_right = [Layer::X86_64Backend, Layer::Aarch64Backend]
+        .iter()
+        .any(|layer| !backends.contains(layer) && right(layer));
+    let interpreter_wrong = has(differ, INTERPRETER);
+    match &backends[..] {
+        [] if interpreter_wrong && another_right => (Layer::Interpreter, Vec::new()),
+        [] if differ.is_empty() => (Layer::Unknown, Vec::new()),
+        [backend] if another_right => (*backend, Vec::new()),
+        _ if interpreter_wrong => (Layer::Translation, vec![Layer::Runtime, Layer::Reference]),
+        [backend] if has(agree, INTERPRETER) => (*backend, vec![Layer::MiddleEnd]),
+        [_, _] if has(agree, INTERPRETER) => (Layer::MiddleEnd, Vec::new()),
+        [backend] => (
+            Layer::Translation,
+            vec![Layer::Runtime, Layer::MiddleEnd, *backend, Layer::Reference],
+        ),
+        _ => (
+            Layer::Translation,
+            vec![Layer::Runtime, Layer::MiddleEnd, Layer::Reference],
+        ),
+    }
+}
+
+impl fmt::Display for Blame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.layer)?;
+        for layer in &self.or {
+            write!(f, " or {layer}")?;
+        }
+        if let Some(known) = &self.known {
+            write!(f, ", known as {known}")?;
+        }
+        if let Some(builtin) = &self.builtin {
+            write!(f, ", {builtin}")?;
+        }
+        if let Some(FunctionOf { module, function }) = self.function {
+            write!(f, ", in function {function} of module {module}")?;
+        }
+        if let Some(region) = &self.region {
+            match &region.instructions[..] {
+                [] => {}
+                [one] => write!(f, ", {one} at {:#x}", region.start)?,
+                [first, .., last] => write!(
+                    f,
+                    ", {first} at {:#x} to {last} at {:#x}",
+                    region.start, region.last
+                )?,
+            }
+        }
+        if let Some(levels) = &self.levels {
+            let names: Vec<&str> = levels.iter().map(|level| level_name(*level)).collect();
+            match names.len() {
+                0 => {}
+                3 => f.write_str(", at every optimisation level")?,
+                _ => write!(f, ", at opt-level {}", names.join(" and "))?,
+            }
+        }
+        if !self.differ.is_empty() {
+            write!(f, " ({} differ", self.differ.join(", "))?;
+            if self.differ.len() == 1 {
+                f.write_str("s")?;
+            }
+            match self.agree.len() {
+                0 => {}
+                1 => write!(f, ", {} agrees", self.agree[0])?,
+                _ => write!(f, ", {} agree", self.agree.join(", "))?,
+            }
+            f.write_str(")")?;
+        }
+        Ok(())
+    }
+}
+
+/// An optimisation level as settings have it.
+pub(crate) fn level_name(level: OptLevel) -> &'static str {
+    match level {
+        OptLevel::None => "none",
+        OptLevel::Speed => "speed",
+        OptLevel::SpeedAndSize => "speed_and_size",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(differ: &[&str], agree: &[&str]) -> (Layer, bool) {
+        let blame = Blame::of_engines(differ, agree);
+        (blame.layer, blame.or.is_empty())
+    }
+
+    #[test]
+    fn engines_tell_most_of_the_layer() {
+        let (x86, arm, clif) = ("x86_64", "aarch64", INTERPRETER);
+        assert_eq!(layer(&[x86], &[arm]), (Layer::X86_64Backend, true));
+        assert_eq!(layer(&[arm], &[x86, clif]), (Layer::Aarch64Backend, true));
+        assert_eq!(layer(&[x86, arm], &[clif]), (Layer::MiddleEnd, true));
+        assert_eq!(layer(&[clif], &[x86, arm]), (Layer::Interpreter, true));
+        assert_eq!(layer(&[x86, arm, clif], &[]), (Layer::Translation, false));
+        assert_eq!(layer(&[x86, arm], &[]), (Layer::Translation, false));
+        assert_eq!(layer(&[x86], &[clif]), (Layer::X86_64Backend, false));
+        assert_eq!(layer(&[x86], &[]), (Layer::Translation, false));
+        assert_eq!(layer(&[], &[x86]), (Layer::Unknown, true));
+    }
+
+    #[test]
+    fn one_line_says_it() {
+        let mut blame = Blame::of_engines(&["aarch64"], &["x86_64", INTERPRETER]);
+        blame.function = Some(FunctionOf {
+            module: 0,
+            function: 3,
+        });
+        blame.region = Some(Region {
+            start: 0x45,
+            last: 0x45,
+            instructions: vec!["i32.shr_s".to_string()],
+        });
+        blame.levels = Some(vec![OptLevel::Speed, OptLevel::SpeedAndSize]);
+        assert_eq!(
+            blame.to_string(),
+            "aarch64 backend, in function 3 of module 0, i32.shr_s at 0x45, at opt-level speed \
+             and speed_and_size (aarch64 differs, x86_64, clif agree)"
+        );
+        let text = serde_json::to_string(&blame).expect("plain data");
+        assert_eq!(
+            serde_json::from_str::<Blame>(&text).expect("the same"),
+            blame
+        );
+    }
+
+    #[test]
+    fn the_same_blame_may_know_less() {
+        let guess = Blame::of_engines(&["x86_64", "aarch64"], &[]);
+        let mut settled = guess.clone();
+        settled.layer = Layer::Runtime;
+        settled.or.clear();
+        settled.builtin = Some("memory_fill".to_string());
+        assert!(guess.is_same(&settled) && settled.is_same(&guess));
+        let other = Blame::of_engines(&["x86_64"], &["aarch64"]);
+        assert!(!guess.is_same(&other));
+        assert_ne!(guess.key(), settled.key());
+    }
+}
