@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, criterion_group, criterion_main};
 use parallax::case::{Case, Module};
-use parallax::codegen::cranelift_0_112::Generator as CodeGenerator;
-use parallax::codegen::{CodegenConfig, CompiledModule, Isa};
+use parallax::codegen::generator::frontend_config;
+use parallax::codegen::{
+    CodegenConfig, CompiledModule, Generation, Generator as CodeGenerator, Isa,
+};
 use parallax::engine::{Engine, observe, registry};
 use parallax::generate::rng::Rng;
 use parallax::generate::{Generator, Generators, case_from_bytes, case_from_bytes_with};
@@ -194,7 +196,7 @@ impl Default for Compiler {
     fn default() -> Self {
         Compiler {
             translator: Translator::default(),
-            generator: CodeGenerator::default(),
+            generator: CodeGenerator::new(Generation::Cranelift0_112),
             compiled: CompiledModule::default(),
             arena: CodeArena::new(64 << 20).expect("there is memory"),
         }
@@ -211,14 +213,13 @@ impl Compiler {
             }
         };
         let settings = &case.settings;
-        let config = CodegenConfig::new(Isa::X86_64, settings);
-        let isa = self.generator.isa(&config).expect("a known ISA");
+        let codegen = CodegenConfig::new(Isa::X86_64, settings);
         self.arena.truncate(0);
         for module in &case.modules {
             let started = Instant::now();
             let layout = VmLayout::new(module);
             let config = TranslateConfig {
-                frontend: isa.frontend_config(),
+                frontend: frontend_config(Isa::X86_64),
                 memory_style: settings.memory_style,
                 guard_bytes: settings.guard_bytes,
                 spectre: settings.spectre,
@@ -239,7 +240,12 @@ impl Compiler {
 
                 let started = Instant::now();
                 self.generator
-                    .compile(&*isa, module.imported_functions(), None, &mut self.compiled)
+                    .compile(
+                        &codegen,
+                        module.imported_functions(),
+                        None,
+                        &mut self.compiled,
+                    )
                     .expect("it was compiled before");
                 clock(Stage::Codegen, started);
             }

@@ -6,12 +6,16 @@
 //! [`TrapKind`]: parallax_oracles::TrapKind
 
 pub mod compiled;
-pub mod cranelift_0_112;
+mod cranelift_0_112;
+mod flags;
+pub mod generator;
+pub mod trampolines;
 
 use crate::case::Settings;
 use crate::case::settings::{OptLevel, X86Level};
 use crate::score::Fault;
 pub use compiled::{CompiledFunction, CompiledModule};
+pub use generator::Generator;
 
 /// An instruction set architecture that code can be generated for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -20,6 +24,35 @@ pub enum Isa {
     X86_64,
     /// aarch64.
     Aarch64,
+}
+
+/// A generation of Cranelift: of its code generator, that is. Translation is by 0.112.3, whichever
+/// it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Generation {
+    /// 0.112.3, the one that `cranelift-wasm` ended with.
+    Cranelift0_112,
+}
+
+impl Generation {
+    /// All that there are, the oldest first.
+    pub const ALL: [Generation; 1] = [Generation::Cranelift0_112];
+
+    /// The exact version.
+    pub fn version(self) -> &'static str {
+        match self {
+            Generation::Cranelift0_112 => cranelift_0_112::VERSION,
+        }
+    }
+}
+
+/// What makes machine code: a generation of Cranelift, for an ISA.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Backend {
+    /// The target.
+    pub isa: Isa,
+    /// The code generator.
+    pub generation: Generation,
 }
 
 /// All that code generation depends on besides the module: two equal configurations make the

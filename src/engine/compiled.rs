@@ -18,8 +18,8 @@ use crate::case::module::FuncType;
 use crate::case::settings::X86Level;
 use crate::case::{Action, Case, HostItemKind};
 use crate::codegen::compiled::RelocationTarget;
-use crate::codegen::cranelift_0_112::{self, Generator};
-use crate::codegen::{CodegenConfig, CodegenError, CompiledModule, Isa};
+use crate::codegen::generator::frontend_config;
+use crate::codegen::{Backend, CodegenConfig, CodegenError, CompiledModule, Generator, Isa};
 use crate::panics;
 use crate::runtime::code::CodeArena;
 use crate::runtime::instance::LoadedModule;
@@ -46,9 +46,10 @@ pub const TORN: &str = "half of a vector that is out of bounds was stored there"
 /// What the engine says about a trap that a load wider than wasm's has raised.
 pub const WIDENED: &str = "more bytes were loaded than are compared";
 
-/// Compiles and runs cases on one ISA.
+/// Compiles cases by one backend and runs them.
 pub struct Compiled {
-    isa: Isa,
+    name: &'static str,
+    backend: Backend,
     fault: Option<Fault>,
     translator: Translator,
     generator: Generator,
@@ -77,18 +78,19 @@ struct Trampolines {
 }
 
 impl Compiled {
-    /// The engine for an ISA.
-    pub fn new(isa: Isa) -> Compiled {
-        Compiled::with_fault(isa, None)
+    /// The engine of some name for a backend.
+    pub fn new(name: &'static str, backend: Backend) -> Compiled {
+        Compiled::with_fault(name, backend, None)
     }
 
-    /// The engine for an ISA, with a fault planted in it.
-    pub fn with_fault(isa: Isa, fault: Option<Fault>) -> Compiled {
+    /// The engine of some name for a backend, with a fault planted in it.
+    pub fn with_fault(name: &'static str, backend: Backend, fault: Option<Fault>) -> Compiled {
         Compiled {
-            isa,
+            name,
+            backend,
             fault,
             translator: Translator::default(),
-            generator: Generator::default(),
+            generator: Generator::new(backend.generation),
             arena: None,
             trampolines: Trampolines::default(),
             reusable: None,
@@ -124,7 +126,7 @@ impl Compiled {
     fn reusable(&mut self) -> Result<&mut Reusable, Refusal> {
         let reusable = match self.reusable.take() {
             Some(reusable) => reusable,
-            None => Reusable::new(Machine::new(self.isa).map_err(Refusal::Unsupported)?),
+            None => Reusable::new(Machine::new(self.backend.isa).map_err(Refusal::Unsupported)?),
         };
         Ok(self.reusable.insert(reusable))
     }
@@ -174,11 +176,15 @@ impl Compiled {
         }
         scratch.clear();
         match direction {
-            Direction::Entry => self.generator.entry_trampoline(self.isa, ty, scratch)?,
-            Direction::Host => self.generator.host_trampoline(self.isa, ty, scratch)?,
+            Direction::Entry => self
+                .generator
+                .entry_trampoline(self.backend.isa, ty, scratch)?,
+            Direction::Host => self
+                .generator
+                .host_trampoline(self.backend.isa, ty, scratch)?,
         }
         let arena = self.arena.as_mut().ok_or_else(no_arena)?;
-        let address = load(self.isa, &mut arena.code, scratch)?;
+        let address = load(self.backend.isa, &mut arena.code, scratch)?;
         arena.kept = arena.code.used();
         known.insert(ty.clone(), address);
         Ok(address)
@@ -190,12 +196,10 @@ impl Compiled {
         module: &'case crate::case::Module,
     ) -> Result<LoadedModule<'case>, Refusal> {
         let settings = &case.settings;
-        let isa = self
-            .generator
-            .isa(&CodegenConfig::new(self.isa, settings))?;
+        let codegen = CodegenConfig::new(self.backend.isa, settings);
         let layout = VmLayout::new(module);
         let config = TranslateConfig {
-            frontend: isa.frontend_config(),
+            frontend: frontend_config(self.backend.isa),
             memory_style: settings.memory_style,
             guard_bytes: settings.guard_bytes,
             spectre: settings.spectre,
@@ -209,10 +213,10 @@ impl Compiled {
             self.translator
                 .function(body, defined as u32, &mut environment, func)?;
             self.generator
-                .compile(&*isa, imported, self.fault, &mut compiled)?;
+                .compile(&codegen, imported, self.fault, &mut compiled)?;
         }
         let arena = self.arena.as_mut().ok_or_else(no_arena)?;
-        let base = load(self.isa, &mut arena.code, &compiled)?;
+        let base = load(self.backend.isa, &mut arena.code, &compiled)?;
         Ok(LoadedModule {
             module,
             layout,
@@ -225,7 +229,7 @@ impl Compiled {
         &mut self,
         case: &'case Case,
     ) -> Result<Vec<Rc<LoadedModule<'case>>>, Refusal> {
-        if self.isa == Isa::X86_64 && !host_has(case.settings.x86_64) {
+        if self.backend.isa == Isa::X86_64 && !host_has(case.settings.x86_64) {
             return Err(Refusal::Unsupported(format!(
                 "this host lacks x86-64 level {:?}",
                 case.settings.x86_64
@@ -237,6 +241,15 @@ impl Compiled {
             .iter()
             .map(|module| Ok(Rc::new(self.compile(case, module)?)))
             .collect()
+    }
+}
+
+/// The version of what an engine for a backend wraps.
+pub fn version_of(backend: Backend) -> String {
+    let cranelift = format!("cranelift {}", backend.generation.version());
+    match backend.isa {
+        Isa::X86_64 => cranelift,
+        Isa::Aarch64 => format!("{cranelift}, unicorn {}", locked_version("unicorn-engine")),
     }
 }
 
@@ -318,18 +331,11 @@ impl From<CodegenError> for Refusal {
 
 impl Engine for Compiled {
     fn name(&self) -> &'static str {
-        match self.isa {
-            Isa::X86_64 => "x86_64",
-            Isa::Aarch64 => "aarch64",
-        }
+        self.name
     }
 
     fn version(&self) -> String {
-        let cranelift = format!("cranelift {}", cranelift_0_112::VERSION);
-        match self.isa {
-            Isa::X86_64 => cranelift,
-            Isa::Aarch64 => format!("{cranelift}, unicorn {}", locked_version("unicorn-engine")),
-        }
+        version_of(self.backend)
     }
 
     fn counts_references(&self) -> bool {
@@ -357,7 +363,7 @@ impl Engine for Compiled {
         let modules = match panics::catch(|| self.prepare(case)) {
             Ok(modules) => modules?,
             Err(panic) => {
-                *self = Compiled::with_fault(self.isa, self.fault);
+                *self = Compiled::with_fault(self.name, self.backend, self.fault);
                 return Err(Refusal::Failed(format!("the compiler panicked: {panic}")));
             }
         };

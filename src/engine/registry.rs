@@ -2,14 +2,41 @@
 
 use serde::Serialize;
 
-use super::compiled::Compiled;
+use super::compiled::{self, Compiled};
 use super::wasmi::Wasmi;
 use super::{Engine, version};
-use crate::codegen::Isa;
+use crate::codegen::{Backend, Generation, Isa};
 use crate::score::Fault;
 
 /// The engine whose word counts when two differ.
 pub const REFERENCE: &str = "wasmi";
+
+/// An engine that compiles.
+struct CompiledEngine {
+    name: &'static str,
+    backend: Backend,
+    by_default: bool,
+}
+
+/// The engines that compile, in the order in which they are shown.
+const COMPILED: &[CompiledEngine] = &[
+    CompiledEngine {
+        name: "x86_64",
+        backend: Backend {
+            isa: Isa::X86_64,
+            generation: Generation::Cranelift0_112,
+        },
+        by_default: true,
+    },
+    CompiledEngine {
+        name: "aarch64",
+        backend: Backend {
+            isa: Isa::Aarch64,
+            generation: Generation::Cranelift0_112,
+        },
+        by_default: true,
+    },
+];
 
 /// An engine, as `parallax engines` shows it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -28,43 +55,35 @@ pub struct EngineInfo {
 
 /// All engines that this build knows, the reference first.
 pub fn all() -> Vec<EngineInfo> {
-    let x86_64 = cfg!(target_arch = "x86_64");
-    let emulator = cfg!(feature = "emulator");
-    vec![
+    let reference = EngineInfo {
+        name: REFERENCE,
+        version: format!("wasmi {}", version::locked_version("wasmi")),
+        usable: true,
+        why: "the reference interpreter",
+        by_default: true,
+    };
+    let mut all = vec![reference];
+    all.extend(COMPILED.iter().map(|engine| {
+        let (usable, why) = runs(engine.backend.isa);
         EngineInfo {
-            name: REFERENCE,
-            version: format!("wasmi {}", version::locked_version("wasmi")),
-            usable: true,
-            why: "the reference interpreter",
-            by_default: true,
-        },
-        EngineInfo {
-            name: "x86_64",
-            version: format!("cranelift {}", version::locked_version("cranelift-codegen")),
-            usable: x86_64,
-            why: if x86_64 {
-                "machine code, run directly"
-            } else {
-                "the host is not x86-64"
-            },
-            by_default: true,
-        },
-        EngineInfo {
-            name: "aarch64",
-            version: format!(
-                "cranelift {}, unicorn {}",
-                version::locked_version("cranelift-codegen"),
-                version::locked_version("unicorn-engine")
-            ),
-            usable: emulator,
-            why: if emulator {
-                "machine code, emulated"
-            } else {
-                "built without the feature `emulator`"
-            },
-            by_default: true,
-        },
-    ]
+            name: engine.name,
+            version: compiled::version_of(engine.backend),
+            usable,
+            why,
+            by_default: engine.by_default,
+        }
+    }));
+    all
+}
+
+/// Whether code for an ISA can be run here, and how or why not.
+fn runs(isa: Isa) -> (bool, &'static str) {
+    match isa {
+        Isa::X86_64 if cfg!(target_arch = "x86_64") => (true, "machine code, run directly"),
+        Isa::X86_64 => (false, "the host is not x86-64"),
+        Isa::Aarch64 if cfg!(feature = "emulator") => (true, "machine code, emulated"),
+        Isa::Aarch64 => (false, "built without the feature `emulator`"),
+    }
 }
 
 /// Finds an engine by name.
@@ -100,9 +119,9 @@ pub fn make(name: &str) -> Result<Box<dyn Engine>, String> {
 /// # Errors
 /// One line, if there is none of this name or it cannot be used here.
 pub fn make_with_fault(name: &str, fault: Option<Fault>) -> Result<Box<dyn Engine>, String> {
-    Ok(match find(name)?.name {
-        REFERENCE => Box::new(Wasmi::new()),
-        "aarch64" => Box::new(Compiled::with_fault(Isa::Aarch64, fault)),
-        _ => Box::new(Compiled::with_fault(Isa::X86_64, fault)),
+    let name = find(name)?.name;
+    Ok(match COMPILED.iter().find(|engine| engine.name == name) {
+        Some(engine) => Box::new(Compiled::with_fault(engine.name, engine.backend, fault)),
+        None => Box::new(Wasmi::new()),
     })
 }

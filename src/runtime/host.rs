@@ -15,7 +15,7 @@ use super::store::Store;
 use super::table::Table;
 use crate::case::host::memory_pattern;
 use crate::case::{HostItemKind, module::MemoryType};
-use crate::codegen::cranelift_0_112::VALUE_BYTES;
+use crate::codegen::trampolines::VALUE_BYTES;
 use crate::translate::builtins::Builtin;
 use crate::translate::layout::{HOST_CONTEXT_MAGIC, VMCTX_MAGIC, anyfunc, head};
 use crate::translate::memories::{MemoryPlan, PAGE_BYTES};

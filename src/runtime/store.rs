@@ -21,7 +21,7 @@ use super::watchdog::Interrupts;
 use super::widened;
 use crate::case::module::FuncType;
 use crate::case::{Case, Host};
-use crate::codegen::cranelift_0_112::VALUE_BYTES;
+use crate::codegen::trampolines::VALUE_BYTES;
 use crate::score::Fault;
 use crate::translate::builtins::Builtin;
 use crate::translate::memories::{MemoryPlan, PAGE_BYTES};

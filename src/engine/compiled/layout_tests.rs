@@ -8,8 +8,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::case::Module;
+use crate::codegen::Generation;
 use crate::generate::case_from_bytes;
 use crate::runtime::block::written;
+
+const BACKEND: Backend = Backend {
+    isa: Isa::X86_64,
+    generation: Generation::Cranelift0_112,
+};
 
 /// What code does with the vmctx: the places it loads or stores, as offset and bytes, and those
 /// whose address it takes.
@@ -94,12 +100,9 @@ impl Reached {
 
 /// What the code of a module reaches, under the settings of its case.
 fn reached(case: &Case, module: &Module, layout: &VmLayout) -> Reached {
-    let mut generator = Generator::default();
-    let isa = generator
-        .isa(&CodegenConfig::new(Isa::X86_64, &case.settings))
-        .expect("this ISA is built in");
+    let mut generator = Generator::new(BACKEND.generation);
     let config = TranslateConfig {
-        frontend: isa.frontend_config(),
+        frontend: frontend_config(BACKEND.isa),
         memory_style: case.settings.memory_style,
         guard_bytes: case.settings.guard_bytes,
         spectre: case.settings.spectre,
@@ -183,7 +186,7 @@ proptest! {
             check_fields(layout)?;
             all.push(reached(&case, module, layout));
         }
-        let mut engine = Compiled::new(Isa::X86_64);
+        let mut engine = Compiled::new("x86_64", BACKEND);
         let Ok(mut run) = engine.start(&case) else { return Ok(()) };
         for step in &case.steps {
             let Action::Instantiate { module, .. } = &step.action else { continue };
