@@ -2,24 +2,25 @@
 
 use crate::case::Case;
 use crate::generate::rng::Rng;
-use crate::generate::{self, Generators};
+use crate::generate::{self, Generators, stamp};
 
-/// Bytes of an input at least.
+/// Bytes of an input behind its stamp at least.
 pub const MIN_INPUT_BYTES: u32 = 2_000;
-/// Bytes of an input at most; about 3,000 in the mean.
+/// Bytes of an input behind its stamp at most; about 3,000 in the mean.
 pub const MAX_INPUT_BYTES: u32 = 4_000;
 
 /// Inputs that are tried for a case before it is given up. Hardly any input makes no case.
 const ATTEMPTS: u64 = 16;
 
 /// The bytes of a case: drawn from `seed`, the number of the case and the attempt at it, between
-/// [`MIN_INPUT_BYTES`] and [`MAX_INPUT_BYTES`] long. Its first byte chooses one of `generators`,
-/// among all that there are, so that the bytes alone tell the case.
+/// [`MIN_INPUT_BYTES`] and [`MAX_INPUT_BYTES`] long, behind a [`stamp`]. The first of them chooses one
+/// of `generators`, among all that there are, so that the bytes alone tell the case.
 pub fn input(seed: u64, case: u64, attempt: u64, generators: Generators) -> Vec<u8> {
     let mut rng = Rng::new(seed).fork(case).fork(attempt);
     let length = rng.range(MIN_INPUT_BYTES, MAX_INPUT_BYTES);
-    let mut bytes = vec![0; length as usize];
-    rng.fill(&mut bytes);
+    let mut bytes = stamp::stamp().to_vec();
+    bytes.resize(stamp::STAMP_BYTES + length as usize, 0);
+    rng.fill(&mut bytes[stamp::STAMP_BYTES..]);
     generators.steer(&mut bytes);
     bytes
 }
@@ -44,6 +45,11 @@ mod tests {
     use crate::generate::Generator;
     use crate::generate::input::Header;
 
+    /// An input without its stamp.
+    fn drawn(input: &[u8]) -> &[u8] {
+        stamp::strip(input).expect("a stamp of this version")
+    }
+
     #[test]
     fn inputs_differ_by_seed_case_and_attempt() {
         let all = Generators::all();
@@ -56,7 +62,7 @@ mod tests {
 
     #[test]
     fn lengths_are_within_bounds_and_vary() {
-        let lengths = (0..200).map(|case| input(1, case, 0, Generators::all()).len());
+        let lengths = (0..200).map(|case| drawn(&input(1, case, 0, Generators::all())).len());
         let lengths: Vec<usize> = lengths.collect();
         let bounds = MIN_INPUT_BYTES as usize..=MAX_INPUT_BYTES as usize;
         assert!(lengths.iter().all(|length| bounds.contains(length)));
@@ -67,7 +73,7 @@ mod tests {
     /// `parallax repro` knows nothing of the choice of generators.
     #[test]
     fn among_all_generators_an_input_chooses_one_of_those_wanted() {
-        let chosen = |bytes: &[u8]| Header::split(bytes).0.generator(Generators::all());
+        let chosen = |bytes: &[u8]| Header::split(drawn(bytes)).0.generator(Generators::all());
         for generator in Generator::ALL {
             let only: Generators = [generator].into_iter().collect();
             for case in 0..100 {
@@ -76,7 +82,8 @@ mod tests {
         }
         // With all of them the bytes are as they are drawn.
         let without = input(1, 5, 0, [Generator::Loops].into_iter().collect());
-        assert_eq!(without[1..], input(1, 5, 0, Generators::all())[1..]);
+        let with = input(1, 5, 0, Generators::all());
+        assert_eq!(drawn(&without)[1..], drawn(&with)[1..]);
     }
 
     #[test]

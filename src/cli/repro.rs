@@ -111,16 +111,19 @@ impl Input {
             return Err(format!("{name}: the file is empty"));
         }
         let extension = path.extension().and_then(|extension| extension.to_str());
+        let raw = |bytes: &[u8]| {
+            generate::stamp::strip(bytes).map_err(|error| format!("{name}: {error}"))?;
+            generate::case_from_bytes(bytes)
+                .map_err(|error| format!("{name}: these bytes make no case: {error}"))
+        };
         let kind = match extension {
             Some("wasm" | "wat") => Kind::Module,
             Some("wast") => Kind::Script,
             _ => Kind::Raw,
         };
         let script = if kind == Kind::Raw {
-            let case = generate::case_from_bytes(&bytes)
-                .map_err(|error| format!("{name}: these bytes make no case: {error}"))?;
             Script {
-                case,
+                case: raw(&bytes)?,
                 rejects: Vec::new(),
                 text_only: 0,
             }

@@ -3,11 +3,12 @@
 //! # The layout of an input
 //!
 //! An input that starts with `\0asm` is a module and taken as it is. Any other input is a head of
-//! 32 bytes and a body. What an input is too short for is made up from what is there: the rest of
+//! 32 bytes and a body, with a [`stamp`] of 8 bytes in front that says for which version of all this
+//! it was made; without a stamp it is taken for one of this version. What an input is too short for is made up from what is there: the rest of
 //! a head from the bytes of the input, the rest of a body from the seed of shape. So any few bytes
 //! make a case of full size, and a fuzzer need not find out first that inputs should be long.
 //!
-//! | bytes | meaning |
+//! | bytes behind the stamp | meaning |
 //! | --- | --- |
 //! | 0 | the generator, by weight ([`Generator::weight`]) among those in use |
 //! | 1 | linking: whether a second module is made that imports what the first exports |
@@ -38,6 +39,7 @@ pub mod rng;
 mod single_op;
 pub(crate) mod sketch;
 mod source;
+pub mod stamp;
 mod temper;
 mod values;
 mod wasm_smith;
@@ -154,10 +156,12 @@ impl Generators {
 }
 
 impl Generators {
-    /// Has an input ask, among all generators, for one of these: changes its first byte if it must.
-    /// A module as it is asks for none and stays as it is.
+    /// Has an input ask, among all generators, for one of these: changes the first byte behind its
+    /// stamp if it must. A module as it is asks for none and stays as it is.
     pub fn steer(self, input: &mut [u8]) {
         let is_module = input.starts_with(b"\0asm");
+        let stamped = stamp::length(input);
+        let input = &mut input[stamped..];
         let Some(first) = input.first_mut().filter(|_| !is_module) else {
             return;
         };
@@ -171,8 +175,12 @@ impl Generators {
         }
     }
 
-    /// Whether an input asks, among all generators, for one of these.
+    /// Whether an input asks, among all generators, for one of these. One of another version asks
+    /// for nothing.
     pub fn asked_by(self, input: &[u8]) -> bool {
+        let Ok(input) = stamp::strip(input) else {
+            return false;
+        };
         let generator = Header::split(input).0.generator(Generators::all());
         generator.is_some_and(|generator| self.contains(generator))
     }
@@ -220,7 +228,7 @@ impl FromStr for Generators {
 /// Makes a case from fuzzer bytes. Every input gives a case or says why not; never a panic.
 ///
 /// # Errors
-/// [`GenerateError`] if the bytes are too few or lead to nothing that can run.
+/// [`GenerateError`] if the bytes are of another version or lead to nothing that can run.
 pub fn case_from_bytes(data: &[u8]) -> Result<Case, GenerateError> {
     case_from_bytes_with(data, Generators::all())
 }
@@ -233,6 +241,7 @@ pub fn case_from_bytes_with(data: &[u8], among: Generators) -> Result<Case, Gene
     if data.starts_with(b"\0asm") {
         return case_from_file(data, "input").map_err(|error| GenerateError(error.to_string()));
     }
+    let data = stamp::strip(data).map_err(|error| GenerateError(error.to_string()))?;
     let (header, body) = Header::split(data);
     let generator = header
         .generator(among)

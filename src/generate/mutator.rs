@@ -7,6 +7,7 @@
 use super::Generators;
 use super::input::HEADER_BYTES;
 use super::rng::Rng;
+use super::stamp::{self, STAMP_BYTES};
 
 /// Inputs below this size are made longer.
 const SHORT: usize = 512;
@@ -30,6 +31,9 @@ pub fn mutate_for(
 
 /// Mutates `data[..size]` to at most `max_size` bytes and returns its new size. `data` is as long
 /// as the greater of both. `libfuzzer` is libFuzzer's own mutation, with the same meaning.
+///
+/// What comes out has the stamp of this version, whatever stamp it came with, unless it is a module
+/// or there is no room for one.
 pub fn mutate(
     data: &mut [u8],
     size: usize,
@@ -43,6 +47,24 @@ pub fn mutate(
     if data[..size].starts_with(b"\0asm") {
         return libfuzzer(data, size, max_size);
     }
+    let body = size - stamp::length(&data[..size]);
+    if STAMP_BYTES + body > max_size {
+        return mutate_behind_stamp(data, size, max_size, &mut rng, libfuzzer);
+    }
+    data.copy_within(size - body..size, STAMP_BYTES);
+    let (head, rest) = data.split_at_mut(STAMP_BYTES);
+    head.copy_from_slice(&stamp::stamp());
+    STAMP_BYTES + mutate_behind_stamp(rest, body, max_size - STAMP_BYTES, &mut rng, libfuzzer)
+}
+
+/// Mutates what stands behind the stamp of an input.
+fn mutate_behind_stamp(
+    data: &mut [u8],
+    size: usize,
+    max_size: usize,
+    rng: &mut Rng,
+    libfuzzer: impl Fn(&mut [u8], usize, usize) -> usize,
+) -> usize {
     if size < SHORT && size < max_size && !rng.percent(5) {
         let longest = max_size.min(LONG);
         let new_size = rng.range(SHORT.min(longest) as u32, longest as u32) as usize;
@@ -55,10 +77,10 @@ pub fn mutate(
     }
     match rng.below(20) {
         0..=4 => {
-            field(&mut data[..HEADER_BYTES], &mut rng);
+            field(&mut data[..HEADER_BYTES], rng);
             size
         }
-        5..=8 => splice(data, size, max_size, &mut rng),
+        5..=8 => splice(data, size, max_size, rng),
         _ => {
             let (_, body) = data.split_at_mut(HEADER_BYTES);
             HEADER_BYTES + libfuzzer(body, size - HEADER_BYTES, max_size - HEADER_BYTES)
@@ -144,6 +166,32 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_out_is_of_this_version() {
+        let stamped = |version: u32| [&stamp::MAGIC[..], &version.to_le_bytes()].concat();
+        let other = stamped(stamp::DECODER_VERSION + 1);
+        for (start, rest) in [
+            (stamp::stamp().to_vec(), 900),
+            (other, 900),
+            (vec![7; 9], 0),
+        ] {
+            for seed in 0..100 {
+                let mut data = [&start[..], &vec![3; rest]].concat();
+                let size = data.len();
+                data.resize(4_096, 0);
+                let new_size = mutate(&mut data, size, 4_096, seed, |_, size, _| size);
+                assert!(data[..new_size].starts_with(&stamp::stamp()));
+            }
+        }
+        // No room for a stamp, and a module, which needs none.
+        let mut data = vec![3; 4_096];
+        mutate(&mut data, 4_096, 4_096, 1, |_, size, _| size);
+        assert_eq!(stamp::length(&data), 0);
+        let mut module = b"\0asm\x01\0\0\0".to_vec();
+        assert_eq!(mutate(&mut module, 8, 8, 1, |_, size, _| size), 8);
+        assert_eq!(module, b"\0asm\x01\0\0\0");
+    }
+
+    #[test]
     fn short_inputs_grow() {
         let grown = (0..1_000).filter(|seed| {
             let mut data = vec![7; 4_096];
@@ -169,8 +217,9 @@ mod tests {
                 body[0] ^= 1;
                 size
             });
+            let data = stamp::strip(&data[..size]).expect("a stamp of this version");
             let head = data[..HEADER_BYTES] != before[..HEADER_BYTES];
-            let body = data[HEADER_BYTES..size] != before[HEADER_BYTES..];
+            let body = data[HEADER_BYTES..] != before[HEADER_BYTES..];
             assert!(!(head && body));
             changed[0] += u32::from(head);
             changed[1] += u32::from(body);

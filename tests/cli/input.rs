@@ -1,5 +1,7 @@
 //! Input that cannot be read: one line on standard error that says where, status 2.
 
+use parallax::generate::stamp;
+
 use crate::run::{Folder, parallax};
 
 #[track_caller]
@@ -105,6 +107,16 @@ fn unknown_setting() {
 fn fuzzer_bytes_that_make_no_case() {
     let binary = binary();
     refused("crash-1", &binary[..binary.len() - 1], &["make no case"]);
+}
+
+#[test]
+fn fuzzer_bytes_of_an_incompatible_decoder() {
+    let other = stamp::DECODER_VERSION + 1;
+    let input = [&stamp::MAGIC[..], &other.to_le_bytes(), &[7; 300]].concat();
+    let version = format!("of version {other}");
+    let words = ["incompatible decoder", &version, "parallax that made it"];
+    refused("crash-1", input, &words);
+    refused("crash-1", &stamp::stamp()[..6], &["ends within its stamp"]);
 }
 
 #[test]
