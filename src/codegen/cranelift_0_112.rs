@@ -159,7 +159,8 @@ fn failed(why: String) -> CodegenError {
     CodegenError::Failed(why)
 }
 
-fn trap_kind(code: TrapCode) -> Result<TrapKind, CodegenError> {
+/// The trap that a trap code of translated code stands for.
+pub(crate) fn trap_kind(code: TrapCode) -> Result<TrapKind, CodegenError> {
     Ok(match code {
         TrapCode::StackOverflow => TrapKind::StackExhausted,
         TrapCode::HeapOutOfBounds => TrapKind::MemoryOutOfBounds,

@@ -7,7 +7,8 @@ use crate::case::settings::{OptLevel, X86Level};
 /// The name that Cranelift looks an ISA up by.
 pub(super) fn triple(isa: Isa) -> &'static str {
     match isa {
-        Isa::X86_64 => "x86_64-unknown-linux-gnu",
+        // CLIF is built as for this one.
+        Isa::X86_64 | Isa::Clif => "x86_64-unknown-linux-gnu",
         Isa::Aarch64 => "aarch64-unknown-linux-gnu",
     }
 }
@@ -52,7 +53,7 @@ fn bool(value: bool) -> &'static str {
 pub(super) fn features(config: &CodegenConfig) -> impl Iterator<Item = &'static str> {
     let levels = match config.isa {
         Isa::X86_64 => X86_FEATURES,
-        Isa::Aarch64 => &[],
+        Isa::Aarch64 | Isa::Clif => &[],
     };
     let used = config.x86_64;
     levels

@@ -9,6 +9,7 @@ use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::FunctionBuilderContext;
 use target_lexicon::PointerWidth;
 
+use super::clif::Lowerer;
 use super::compiled::CompiledModule;
 use super::{CodegenConfig, CodegenError, Generation, Isa, cranelift_0_112};
 use crate::score::Fault;
@@ -39,6 +40,7 @@ pub struct Generator {
     pub(super) function: ir::Function,
     pub(super) builder_context: FunctionBuilderContext,
     compiler: Box<dyn Compiler>,
+    lowerer: Lowerer,
 }
 
 impl Generator {
@@ -51,6 +53,7 @@ impl Generator {
             function: ir::Function::new(),
             builder_context: FunctionBuilderContext::new(),
             compiler,
+            lowerer: Lowerer::default(),
         }
     }
 
@@ -77,7 +80,16 @@ impl Generator {
             imported,
             fault,
         };
-        self.compiler.compile(&mut self.function, &job, module)
+        let compiler: &mut dyn Compiler = match config.isa {
+            Isa::Clif => &mut self.lowerer,
+            Isa::X86_64 | Isa::Aarch64 => &mut *self.compiler,
+        };
+        compiler.compile(&mut self.function, &job, module)
+    }
+
+    /// Where functions are that are not compiled but interpreted.
+    pub fn lowerer(&mut self) -> &mut Lowerer {
+        &mut self.lowerer
     }
 }
 
@@ -87,7 +99,7 @@ pub fn frontend_config(isa: Isa) -> TargetFrontendConfig {
         default_call_conv: CallConv::SystemV,
         pointer_width: PointerWidth::U64,
         page_size_align_log2: match isa {
-            Isa::X86_64 => 12,
+            Isa::X86_64 | Isa::Clif => 12,
             Isa::Aarch64 => 16,
         },
     }

@@ -5,8 +5,9 @@
 //!
 //! [`TrapKind`]: parallax_oracles::TrapKind
 
+pub mod clif;
 pub mod compiled;
-mod cranelift_0_112;
+pub(crate) mod cranelift_0_112;
 mod flags;
 pub mod generator;
 pub mod trampolines;
@@ -24,6 +25,8 @@ pub enum Isa {
     X86_64,
     /// aarch64.
     Aarch64,
+    /// No machine's: CLIF itself, as translation left it, which is interpreted.
+    Clif,
 }
 
 /// A generation of Cranelift: of its code generator, that is. Translation is by 0.112.3, whichever

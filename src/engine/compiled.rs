@@ -102,6 +102,16 @@ impl Compiled {
 
     /// Makes the arena ready for a case: as it was before the case before, or new.
     fn arena(&mut self) -> Result<(), Refusal> {
+        self.clear_arena()?;
+        let arena = self.arena.as_ref().ok_or_else(no_arena)?;
+        let (range, end) = (arena.code.range(), arena.code.end());
+        let reusable = self.reusable.as_mut().ok_or_else(no_arena)?;
+        let machine = &mut reusable.machine;
+        machine.unload_from(range, end, &mut self.generator);
+        Ok(())
+    }
+
+    fn clear_arena(&mut self) -> Result<(), Refusal> {
         let machine = &mut self.reusable()?.machine;
         let sees_new_code = machine.sees_new_code();
         let full = self.trampolines.len() > KEPT_TRAMPOLINES;
@@ -186,6 +196,8 @@ impl Compiled {
         let arena = self.arena.as_mut().ok_or_else(no_arena)?;
         let address = load(self.backend.isa, &mut arena.code, scratch)?;
         arena.kept = arena.code.used();
+        let reusable = self.reusable.as_mut().ok_or_else(no_arena)?;
+        reusable.machine.load(&mut self.generator, scratch, address);
         known.insert(ty.clone(), address);
         Ok(address)
     }
@@ -217,6 +229,8 @@ impl Compiled {
         }
         let arena = self.arena.as_mut().ok_or_else(no_arena)?;
         let base = load(self.backend.isa, &mut arena.code, &compiled)?;
+        let reusable = self.reusable.as_mut().ok_or_else(no_arena)?;
+        reusable.machine.load(&mut self.generator, &compiled, base);
         Ok(LoadedModule {
             module,
             layout,
@@ -250,6 +264,10 @@ pub fn version_of(backend: Backend) -> String {
     match backend.isa {
         Isa::X86_64 => cranelift,
         Isa::Aarch64 => format!("{cranelift}, unicorn {}", locked_version("unicorn-engine")),
+        Isa::Clif => format!(
+            "cranelift-interpreter {}",
+            locked_version("cranelift-interpreter")
+        ),
     }
 }
 

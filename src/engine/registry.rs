@@ -36,6 +36,14 @@ const COMPILED: &[CompiledEngine] = &[
         },
         by_default: true,
     },
+    CompiledEngine {
+        name: "clif",
+        backend: Backend {
+            isa: Isa::Clif,
+            generation: Generation::Cranelift0_112,
+        },
+        by_default: false,
+    },
 ];
 
 /// An engine, as `parallax engines` shows it.
@@ -83,6 +91,7 @@ fn runs(isa: Isa) -> (bool, &'static str) {
         Isa::X86_64 => (false, "the host is not x86-64"),
         Isa::Aarch64 if cfg!(feature = "emulator") => (true, "machine code, emulated"),
         Isa::Aarch64 => (false, "built without the feature `emulator`"),
+        Isa::Clif => (true, "the IR after translation, interpreted"),
     }
 }
 

@@ -79,6 +79,16 @@ impl Heap {
         })
     }
 
+    /// The addresses around one that have been given to blocks, as far as they lie together.
+    pub fn around(&self, address: u64) -> Option<Range<u64>> {
+        let pieces = self.0.pieces.borrow();
+        pieces.iter().find_map(|piece| {
+            let base = piece.base.as_ptr().addr() as u64;
+            let used = base..base + piece.used as u64;
+            used.contains(&address).then_some(used)
+        })
+    }
+
     /// Starts over if no block is alive.
     fn start_over(&self) {
         let mut pieces = self.0.pieces.borrow_mut();

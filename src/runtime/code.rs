@@ -139,6 +139,11 @@ impl CodeArena {
         self.used
     }
 
+    /// The address behind all code.
+    pub fn end(&self) -> u64 {
+        self.address() + self.used as u64
+    }
+
     /// Forgets all code but the first `used` bytes. None of it may be running or be called again.
     pub fn truncate(&mut self, used: usize) {
         self.used = self.used.min(used);

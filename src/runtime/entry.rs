@@ -79,6 +79,13 @@ pub enum Stopped {
     },
     /// Generated code passed this builtin what is no vmctx of its kind.
     WrongVmctx(Builtin),
+    /// The instruction at this address called a function of another signature.
+    WrongSignature {
+        /// The address of the instruction.
+        pc: u64,
+    },
+    /// The interpreter does not know what to do with an instruction.
+    NotInterpreted,
     /// A builtin panicked, which is an error of ours.
     Panicked,
 }
@@ -93,8 +100,7 @@ pub(super) fn current() -> *const Activation {
 }
 
 impl Activation {
-    /// An entry into code that is emulated, on a stack of its own.
-    #[cfg(feature = "emulator")]
+    /// An entry into code that is emulated or interpreted, on a stack of its own.
     pub(super) fn emulated(stack: Range<u64>, outer_exit: (u64, u64)) -> Activation {
         Activation {
             saved_stack_pointer: 0,
@@ -159,7 +165,6 @@ pub struct Target {
 }
 
 /// Does something with an activation as the thread's current one.
-#[cfg(feature = "emulator")]
 pub(super) fn during<T>(activation: Activation, enter: impl FnOnce() -> T) -> T {
     let outer = current();
     CURRENT.set(&raw const activation);

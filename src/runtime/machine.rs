@@ -1,4 +1,5 @@
-//! What runs generated code: the host itself, or an emulator.
+//! What runs generated code: the host itself, an emulator, or an interpreter of what code would be
+//! generated from.
 //!
 //! The way into generated code is all that differs. Whichever machine runs it, code finds the same
 //! vmctxs, memories, tables and objects at the same addresses, builtins are the same functions of
@@ -7,8 +8,9 @@
 use std::ops::Range;
 
 use super::entry::{self, Stopped, Target};
+use super::interpreter::Interpreter;
 use super::store::Store;
-use crate::codegen::Isa;
+use crate::codegen::{CompiledModule, Generator, Isa};
 use crate::translate::builtins::Builtin;
 
 #[cfg(feature = "emulator")]
@@ -21,6 +23,8 @@ pub enum Machine {
     /// An emulator of aarch64.
     #[cfg(feature = "emulator")]
     Emulated(Box<Emulator>),
+    /// An interpreter of CLIF.
+    Interpreted(Box<Interpreter>),
 }
 
 impl Machine {
@@ -35,6 +39,7 @@ impl Machine {
             Isa::Aarch64 => Ok(Machine::Emulated(Box::new(Emulator::new()?))),
             #[cfg(not(feature = "emulator"))]
             Isa::Aarch64 => Err("this build has no emulator".to_string()),
+            Isa::Clif => Ok(Machine::Interpreted(Box::default())),
         }
     }
 
@@ -44,13 +49,14 @@ impl Machine {
             Machine::Direct => entry::builtin_addresses(),
             #[cfg(feature = "emulator")]
             Machine::Emulated(emulator) => emulator.builtin_addresses(),
+            Machine::Interpreted(interpreter) => interpreter.builtin_addresses(),
         }
     }
 
     /// Whether other code may be put where code was, without a call of [`Machine::forget_code`].
     pub fn sees_new_code(&self) -> bool {
         match self {
-            Machine::Direct => true,
+            Machine::Direct | Machine::Interpreted(_) => true,
             #[cfg(feature = "emulator")]
             Machine::Emulated(_) => false,
         }
@@ -59,16 +65,30 @@ impl Machine {
     /// Says that code is not any more what it was.
     pub fn forget_code(&mut self) {
         match self {
-            Machine::Direct => {}
+            Machine::Direct | Machine::Interpreted(_) => {}
             #[cfg(feature = "emulator")]
             Machine::Emulated(emulator) => emulator.forget_code(),
+        }
+    }
+
+    /// Says that the code in an arena from an address on is gone, also if there was none yet.
+    pub fn unload_from(&mut self, arena: Range<u64>, address: u64, generator: &mut Generator) {
+        if let Machine::Interpreted(interpreter) = self {
+            interpreter.unload_from(arena, address, generator.lowerer());
+        }
+    }
+
+    /// Says where the module is that was last compiled.
+    pub fn load(&mut self, generator: &mut Generator, module: &CompiledModule, base: u64) {
+        if let Machine::Interpreted(interpreter) = self {
+            interpreter.load(generator.lowerer(), module, base);
         }
     }
 
     /// Says that what generated code may touch is not any more what it was.
     pub fn forget_memory(&mut self) {
         match self {
-            Machine::Direct => {}
+            Machine::Direct | Machine::Interpreted(_) => {}
             #[cfg(feature = "emulator")]
             Machine::Emulated(emulator) => emulator.forget_memory(),
         }
@@ -96,6 +116,8 @@ impl Machine {
             #[cfg(feature = "emulator")]
             // SAFETY: the caller says so.
             Machine::Emulated(emulator) => unsafe { emulator.call(store, target, code, values) },
+            // SAFETY: the caller says so.
+            Machine::Interpreted(interpreter) => unsafe { interpreter.call(store, target, values) },
         }
     }
 }

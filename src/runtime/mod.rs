@@ -1,6 +1,6 @@
 //! The runtime behind generated code: stores, instances, memories, tables, references, traps.
 //!
-//! Unsafe code is confined to seven files, each of which states its invariants at the top:
+//! Unsafe code is confined to nine files, each of which states its invariants at the top:
 //!
 //! - [`block`]: memory shared with generated code, read and written by bounds-checked offset
 //! - [`memory`]: linear memories, as reservations of address space
@@ -8,6 +8,7 @@
 //! - [`entry`]: the way into wasm, out to builtins, and out by a trap, on an x86-64 host
 //! - `signals`: faults of generated code become traps there
 //! - `emulator`: the same ways where an emulator runs the code
+//! - [`interpreter`], and `reach` in it: the same ways where CLIF is interpreted
 //! - `walk`: reading the frames of generated code
 //!
 //! Everything else, builtins included, is safe code over these.
@@ -22,6 +23,7 @@ pub mod emulator;
 pub mod entry;
 mod host;
 pub mod instance;
+pub mod interpreter;
 pub mod libcalls;
 mod link;
 pub mod machine;

@@ -340,6 +340,14 @@ impl<'case> Store<'case> {
                 "builtin {} was called on another's vmctx",
                 builtin.name()
             )),
+            Stopped::WrongSignature { pc } => Outcome::Escaped(match self.code_at(pc) {
+                Some((loaded, offset)) => format!(
+                    "function {} called a function of another signature",
+                    function_at(loaded, offset)
+                ),
+                None => "a function of another signature was called".to_string(),
+            }),
+            Stopped::NotInterpreted => Outcome::Inconclusive(Reason::Unsupported),
             Stopped::Fault {
                 signal,
                 pc,
@@ -455,14 +463,26 @@ impl<'case> Store<'case> {
             })
     }
 
+    /// The bytes around an address that generated code may read and write.
+    pub(super) fn accessible(&self, address: u64) -> Option<Range<u64>> {
+        let memory = self.memories.iter().find_map(|entry| {
+            let base = entry.memory.base();
+            let bytes = base..base + entry.memory.pages() * PAGE_BYTES;
+            bytes.contains(&address).then_some(bytes)
+        });
+        memory.or_else(|| self.heap.around(address)).or_else(|| {
+            let words = self.interrupts.address();
+            let words = words..words + size_of::<Interrupts>() as u64;
+            words.contains(&address).then_some(words)
+        })
+    }
+
     /// Whether these addresses can be those of a block of the store's.
-    #[cfg(feature = "emulator")]
     pub(super) fn has_block(&self, addresses: Range<u64>) -> bool {
         addresses.start.is_multiple_of(8) && self.heap.covers(addresses)
     }
 
     /// A number that is another one whenever part of a memory may have become inaccessible.
-    #[cfg(feature = "emulator")]
     pub(super) fn memory_changes(&self) -> u64 {
         self.pool.changes()
     }

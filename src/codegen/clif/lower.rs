@@ -1,0 +1,768 @@
+//! From CLIF to what is interpreted: every instruction becomes an operation, in order.
+//!
+//! Nothing is optimised here, and nothing decided that CLIF leaves open: this is the function as it came
+//! out of translation. What is not known how to interpret is refused, by the name of the instruction,
+//! before anything runs.
+
+use std::collections::HashMap;
+
+use cranelift_codegen::ir::immediates::{Imm64, Offset32};
+use cranelift_codegen::ir::{
+    self, ArgumentPurpose, BlockCall, ExternalName, GlobalValue, GlobalValueData, Inst,
+    InstructionData, Opcode, TrapCode, Type, Value, types,
+};
+use cranelift_entity::EntityRef;
+
+use super::program::{CallSite, Edge, Load, Number, Op, Program};
+use super::{lanes, scalar};
+use crate::codegen::CodegenError;
+use crate::codegen::compiled::{CompiledFunction, CompiledModule, StackMap, TrapSite};
+use crate::codegen::cranelift_0_112::trap_kind;
+
+/// Bytes that the code of a function is aligned to.
+pub const ALIGNMENT: u32 = 16;
+
+/// What stands for the code in memory: on no host an instruction that does anything.
+const CODE: u8 = 0xcc;
+
+/// Signatures by number.
+#[derive(Default)]
+pub struct Signatures {
+    numbers: HashMap<ir::Signature, u32>,
+}
+
+impl Signatures {
+    /// The number of a signature: equal for equal ones.
+    fn number(&mut self, signature: &ir::Signature) -> u32 {
+        if let Some(number) = self.numbers.get(signature) {
+            return *number;
+        }
+        let number = self.numbers.len() as u32;
+        self.numbers.insert(signature.clone(), number);
+        number
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.numbers.len()
+    }
+}
+
+/// Fills in a program for a function, but for the function itself, and appends it to `module`, of which so many
+/// functions are `imported`, as code of one byte an operation.
+///
+/// # Errors
+/// [`CodegenError::Unsupported`] with the name of an instruction.
+pub fn lower(
+    func: &mut ir::Function,
+    program: &mut Program,
+    canonicalise_nans: bool,
+    imported: u32,
+    signatures: &mut Signatures,
+    module: &mut CompiledModule,
+) -> Result<(), CodegenError> {
+    func.dfg.resolve_all_aliases();
+    let start = module.code.len().next_multiple_of(ALIGNMENT as usize);
+    let mut lowering = Lowering {
+        func,
+        program,
+        canonicalise_nans,
+        imported,
+        signatures,
+        module,
+        start: start as u32,
+    };
+    lowering.all()?;
+    module.code.resize(start, CODE);
+    module.code.resize(start + program.ops.len(), CODE);
+    module.functions.push(CompiledFunction {
+        start: start as u32,
+        end: module.code.len() as u32,
+    });
+    Ok(())
+}
+
+struct Lowering<'a> {
+    func: &'a ir::Function,
+    program: &'a mut Program,
+    canonicalise_nans: bool,
+    imported: u32,
+    signatures: &'a mut Signatures,
+    module: &'a mut CompiledModule,
+    start: u32,
+}
+
+impl Lowering<'_> {
+    fn all(&mut self) -> Result<(), CodegenError> {
+        self.program.registers = self.func.dfg.num_values() as u32;
+        self.program.signature = self.signatures.number(&self.func.signature);
+        self.frame();
+        self.stack_limit()?;
+        let entry = self.func.layout.entry_block();
+        let entry = entry.ok_or_else(|| unsupported("a function without code"))?;
+        let parameters = self.func.dfg.block_params(entry);
+        self.program
+            .parameters
+            .extend(parameters.iter().map(|value| number(*value)));
+        self.program
+            .blocks
+            .resize(self.func.dfg.num_blocks(), u32::MAX);
+        for block in self.func.layout.blocks() {
+            self.program.blocks[block.index()] = self.here();
+            for inst in self.func.layout.block_insts(block) {
+                self.check_types(inst)?;
+                self.instruction(inst)?;
+            }
+        }
+        for edge in &mut self.program.edges {
+            edge.target = self.program.blocks[edge.target as usize];
+        }
+        Ok(())
+    }
+
+    /// Lays out the stack slots, from the stack pointer upwards.
+    fn frame(&mut self) {
+        let mut bytes = 0_u32;
+        for slot in self.func.sized_stack_slots.values() {
+            bytes = bytes.next_multiple_of(1 << slot.align_shift.max(3));
+            self.program.slots.push(bytes);
+            bytes += slot.size;
+        }
+        self.program.frame_bytes = bytes.next_multiple_of(16);
+    }
+
+    /// The number of the next operation.
+    fn here(&self) -> u32 {
+        self.program.ops.len() as u32
+    }
+
+    fn push(&mut self, op: Op) {
+        self.program.ops.push(op);
+        self.program.steps.push(None.into());
+    }
+
+    /// An operation that does what the crate's interpreter does with an instruction.
+    fn push_checked(&mut self, op: Op, inst: Inst) {
+        self.program.ops.push(op);
+        self.program.steps.push(inst.into());
+    }
+
+    /// Says that the next operation may trap.
+    fn may_trap(&mut self, code: TrapCode) -> Result<(), CodegenError> {
+        let kind = trap_kind(code)?;
+        let offset = self.start + self.here();
+        self.module.traps.push(TrapSite { offset, kind });
+        Ok(())
+    }
+
+    fn check_types(&self, inst: Inst) -> Result<(), CodegenError> {
+        let dfg = &self.func.dfg;
+        let values = dfg.inst_args(inst).iter().chain(dfg.inst_results(inst));
+        for value in values {
+            let ty = dfg.value_type(*value);
+            let known = matches!(
+                ty,
+                types::I8 | types::I16 | types::I32 | types::I64 | types::F32 | types::F64
+            );
+            if !(known || ty.is_vector() && ty.bytes() == 16) {
+                let opcode = dfg.insts[inst].opcode();
+                return Err(unsupported(&format!("{opcode} with {ty}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn instruction(&mut self, inst: Inst) -> Result<(), CodegenError> {
+        let dfg = &self.func.dfg;
+        let data = dfg.insts[inst];
+        let opcode = data.opcode();
+        let ty = dfg.ctrl_typevar(inst);
+        let args = dfg.inst_args(inst);
+        let arg = |index: usize| number(args[index]);
+        match data {
+            InstructionData::Jump { destination, .. } => {
+                let edge = self.edge(destination)?;
+                self.push_checked(Op::Jump { edge }, inst);
+            }
+            InstructionData::Brif { arg, blocks, .. } => {
+                let then = self.edge(blocks[0])?;
+                let otherwise = self.edge(blocks[1])?;
+                let condition = number(arg);
+                let op = Op::Branch {
+                    condition,
+                    then,
+                    otherwise,
+                };
+                self.push_checked(op, inst);
+            }
+            InstructionData::BranchTable { arg, table, .. } => {
+                let first = self.program.edges.len() as u32;
+                let branches = self.func.dfg.jump_tables[table].all_branches();
+                for branch in branches {
+                    self.edge(*branch)?;
+                }
+                let op = Op::BranchTable {
+                    index: number(arg),
+                    first,
+                    edges: branches.len() as u32,
+                };
+                self.push_checked(op, inst);
+            }
+            InstructionData::Trap { code, .. } if opcode == Opcode::Trap => {
+                self.may_trap(code)?;
+                self.push_checked(Op::Trap, inst);
+            }
+            InstructionData::CondTrap { arg, code, .. } => {
+                self.may_trap(code)?;
+                let condition = number(arg);
+                let op = match opcode {
+                    Opcode::Trapz => Op::TrapIfZero { condition },
+                    _ => Op::TrapUnlessZero { condition },
+                };
+                self.push_checked(op, inst);
+            }
+            InstructionData::Call { func_ref, .. } if opcode == Opcode::Call => {
+                let callee = &self.func.dfg.ext_funcs[func_ref];
+                let ExternalName::User(name) = callee.name else {
+                    return Err(unsupported("call of what is no function of a module"));
+                };
+                let index = self.func.params.user_named_funcs()[name].index;
+                let function = index.checked_sub(self.imported);
+                let function =
+                    function.ok_or_else(|| unsupported("direct call of an imported function"))?;
+                let site = self.call_site(inst, 0, callee.signature);
+                self.push(Op::Call { function, site });
+                self.stack_map(inst);
+            }
+            InstructionData::CallIndirect { sig_ref, .. } if opcode == Opcode::CallIndirect => {
+                let callee = arg(0);
+                let site = self.call_site(inst, 1, sig_ref);
+                self.push(Op::CallIndirect { callee, site });
+                self.stack_map(inst);
+            }
+            InstructionData::MultiAry { .. } if opcode == Opcode::Return => {
+                let first = self.list(args);
+                let values = args.len() as u32;
+                self.push(Op::Return { first, values });
+            }
+            InstructionData::UnaryGlobalValue { global_value, .. }
+                if opcode == Opcode::GlobalValue =>
+            {
+                let to = number(dfg.first_result(inst));
+                self.global(global_value, to, Some(inst))?;
+            }
+            InstructionData::Load { flags, offset, .. } => {
+                let to = number(dfg.first_result(inst));
+                let load = load(opcode, ty).ok_or_else(|| refused(opcode, ty))?;
+                if let Some(code) = flags.trap_code() {
+                    self.may_trap(code)?;
+                }
+                let op = Op::Load {
+                    load,
+                    to,
+                    base: arg(0),
+                    offset: offset.into(),
+                };
+                match load {
+                    Load::Widened { .. } => self.push(op),
+                    _ => self.push_checked(op, inst),
+                }
+            }
+            InstructionData::Store { flags, offset, .. } => {
+                let bytes = match opcode {
+                    Opcode::Store => ty.bytes() as u8,
+                    Opcode::Istore8 => 1,
+                    Opcode::Istore16 => 2,
+                    Opcode::Istore32 => 4,
+                    _ => return Err(refused(opcode, ty)),
+                };
+                if let Some(code) = flags.trap_code() {
+                    self.may_trap(code)?;
+                }
+                let op = Op::Store {
+                    bytes,
+                    value: arg(0),
+                    base: arg(1),
+                    offset: offset.into(),
+                };
+                self.push_checked(op, inst);
+            }
+            InstructionData::StackLoad {
+                stack_slot, offset, ..
+            } => {
+                let to = number(dfg.first_result(inst));
+                let offset = self.slot(stack_slot, offset);
+                let op = match opcode {
+                    Opcode::StackLoad => Op::StackLoad {
+                        load: load(Opcode::Load, ty).ok_or_else(|| refused(opcode, ty))?,
+                        to,
+                        offset,
+                    },
+                    _ => Op::StackAddress { to, offset },
+                };
+                self.push_checked(op, inst);
+            }
+            InstructionData::StackStore {
+                stack_slot, offset, ..
+            } => {
+                let op = Op::StackStore {
+                    bytes: ty.bytes() as u8,
+                    value: arg(0),
+                    offset: self.slot(stack_slot, offset),
+                };
+                self.push_checked(op, inst);
+            }
+            InstructionData::IntAddTrap { code, .. } => {
+                self.may_trap(code)?;
+                // The crate's interpreter compares as signed numbers.
+                self.push(Op::AddTrap {
+                    add: scalar::binary(Opcode::Iadd, ty).ok_or_else(|| refused(opcode, ty))?,
+                    to: number(dfg.first_result(inst)),
+                    a: arg(0),
+                    b: arg(1),
+                });
+            }
+            _ => self.pure(inst, opcode, ty)?,
+        }
+        Ok(())
+    }
+
+    /// An instruction that yields one value and does nothing else, but maybe trap.
+    fn pure(&mut self, inst: Inst, opcode: Opcode, ty: Type) -> Result<(), CodegenError> {
+        let dfg = &self.func.dfg;
+        let data = dfg.insts[inst];
+        let [result] = *dfg.inst_results(inst) else {
+            return Err(refused(opcode, ty));
+        };
+        let to = number(result);
+        let own = self.own(inst, opcode, ty, to);
+        match own {
+            Some(op) if is_wrong_in_crate(opcode, ty) => self.push(op),
+            Some(op) => self.push_checked(op, inst),
+            None if is_right_in_crate(opcode) => self.push_checked(Op::Step, inst),
+            None => return Err(refused(opcode, ty)),
+        }
+        if self.canonicalise_nans && is_float_arithmetic(&data) {
+            let ty = self.func.dfg.value_type(result);
+            if let Some(f) = scalar::canonicalise(ty) {
+                self.push(Op::Unary { f, to, a: to });
+            } else if let Some(f) = lanes::canonicalise(ty) {
+                self.push(Op::VectorUnary { f, to, a: to });
+            }
+        }
+        Ok(())
+    }
+
+    /// The operation that does what an instruction does, if there is one of our own.
+    fn own(&mut self, inst: Inst, opcode: Opcode, ty: Type, to: Number) -> Option<Op> {
+        let dfg = &self.func.dfg;
+        let args = dfg.inst_args(inst);
+        let arg = |index: usize| number(args[index]);
+        match dfg.insts[inst] {
+            InstructionData::UnaryImm { imm, .. } if opcode == Opcode::Iconst => Some(Op::Const {
+                to,
+                value: masked(imm.bits(), ty),
+            }),
+            InstructionData::UnaryIeee32 { imm, .. } => Some(Op::Const {
+                to,
+                value: u64::from(imm.bits()),
+            }),
+            InstructionData::UnaryIeee64 { imm, .. } => Some(Op::Const {
+                to,
+                value: imm.bits(),
+            }),
+            InstructionData::Unary { arg, .. } => {
+                let from = dfg.value_type(arg);
+                let a = number(arg);
+                if ty.is_vector() || from.is_vector() {
+                    let f = lanes::unary(opcode, ty)?;
+                    return Some(Op::VectorUnary { f, to, a });
+                }
+                let f = scalar::unary(opcode, ty, from)?;
+                Some(Op::Unary { f, to, a })
+            }
+            InstructionData::LoadNoOffset { arg, .. } if opcode == Opcode::Bitcast => {
+                // Lanes are in memory order in a register, and so are the bits of a scalar.
+                let (from, ty) = (dfg.value_type(arg), dfg.value_type(dfg.first_result(inst)));
+                (from.is_vector() == ty.is_vector()).then_some(Op::Copy {
+                    to,
+                    from: number(arg),
+                })
+            }
+            InstructionData::Binary { .. } if ty.is_vector() => Some(Op::VectorBinary {
+                f: lanes::binary(opcode, ty)?,
+                to,
+                a: arg(0),
+                b: arg(1),
+            }),
+            InstructionData::Binary { .. } => {
+                if let Some(f) = scalar::division(opcode, ty) {
+                    let (a, b) = (arg(0), arg(1));
+                    return Some(Op::Division { f, to, a, b });
+                }
+                Some(Op::Binary {
+                    f: scalar::binary(opcode, ty)?,
+                    to,
+                    a: arg(0),
+                    b: arg(1),
+                })
+            }
+            InstructionData::BinaryImm64 { arg, imm, .. } => Some(Op::BinaryImmediate {
+                f: scalar::binary(opcode, ty)?,
+                to,
+                a: number(arg),
+                b: immediate(imm)?,
+            }),
+            InstructionData::IntCompare { cond, .. } => Some(Op::Binary {
+                f: scalar::compare(cond, ty)?,
+                to,
+                a: arg(0),
+                b: arg(1),
+            }),
+            InstructionData::IntCompareImm { arg, cond, imm, .. } => Some(Op::BinaryImmediate {
+                f: scalar::compare(cond, ty)?,
+                to,
+                a: number(arg),
+                b: immediate(imm)?,
+            }),
+            InstructionData::FloatCompare { cond, .. } => Some(Op::Binary {
+                f: scalar::compare_floats(cond, ty)?,
+                to,
+                a: arg(0),
+                b: arg(1),
+            }),
+            InstructionData::Ternary { .. } => match opcode {
+                Opcode::Select | Opcode::SelectSpectreGuard => Some(Op::Select {
+                    to,
+                    condition: arg(0),
+                    a: arg(1),
+                    b: arg(2),
+                }),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Computes a global value into a register, by as many operations as it takes.
+    fn global(
+        &mut self,
+        value: GlobalValue,
+        to: Number,
+        inst: Option<Inst>,
+    ) -> Result<(), CodegenError> {
+        let op = match self.func.global_values[value] {
+            GlobalValueData::VMContext => Op::Copy {
+                to,
+                from: self.vmctx()?,
+            },
+            GlobalValueData::Load {
+                base,
+                offset,
+                global_type,
+                ..
+            } => {
+                let base = self.global_base(base)?;
+                let offset = offset.into();
+                let load = load(Opcode::Load, global_type)
+                    .ok_or_else(|| refused(Opcode::GlobalValue, global_type))?;
+                Op::Load {
+                    load,
+                    to,
+                    base,
+                    offset,
+                }
+            }
+            GlobalValueData::IAddImm {
+                base,
+                offset,
+                global_type,
+            } => {
+                let a = self.global_base(base)?;
+                let refused = || refused(Opcode::GlobalValue, global_type);
+                Op::BinaryImmediate {
+                    f: scalar::binary(Opcode::Iadd, global_type).ok_or_else(refused)?,
+                    to,
+                    a,
+                    b: immediate(offset).ok_or_else(refused)?,
+                }
+            }
+            _ => return Err(unsupported("a global value that is a symbol")),
+        };
+        match inst {
+            Some(inst) => self.push_checked(op, inst),
+            None => self.push(op),
+        }
+        Ok(())
+    }
+
+    /// The register that holds a global value on which another is based.
+    fn global_base(&mut self, value: GlobalValue) -> Result<Number, CodegenError> {
+        if let GlobalValueData::VMContext = self.func.global_values[value] {
+            return self.vmctx();
+        }
+        let to = self.program.registers;
+        self.program.registers += 1;
+        self.global(value, to, None)?;
+        Ok(to)
+    }
+
+    fn vmctx(&self) -> Result<Number, CodegenError> {
+        let vmctx = self.func.special_param(ArgumentPurpose::VMContext);
+        vmctx
+            .map(number)
+            .ok_or_else(|| unsupported("a function without a vmctx"))
+    }
+
+    /// The stack limit, which is checked before anything else is done.
+    fn stack_limit(&mut self) -> Result<(), CodegenError> {
+        let Some(mut value) = self.func.stack_limit else {
+            return Ok(());
+        };
+        let mut offsets = Vec::new();
+        while let GlobalValueData::Load { base, offset, .. } = self.func.global_values[value] {
+            offsets.push(offset.into());
+            value = base;
+        }
+        let GlobalValueData::VMContext = self.func.global_values[value] else {
+            return Err(unsupported("a stack limit that is not behind the vmctx"));
+        };
+        offsets.reverse();
+        self.program.stack_limit = Some(offsets);
+        self.may_trap(TrapCode::StackOverflow)?;
+        // It has the place of the first operation, which traps for no other reason.
+        self.push(Op::Copy { to: 0, from: 0 });
+        Ok(())
+    }
+
+    fn slot(&self, slot: ir::StackSlot, offset: Offset32) -> u32 {
+        let offset: i32 = offset.into();
+        self.program.slots[slot.index()].wrapping_add_signed(offset)
+    }
+
+    fn list(&mut self, values: &[Value]) -> u32 {
+        let first = self.program.lists.len() as u32;
+        self.program
+            .lists
+            .extend(values.iter().map(|value| number(*value)));
+        first
+    }
+
+    fn call_site(&mut self, inst: Inst, callee: usize, abi: ir::SigRef) -> u32 {
+        let dfg = &self.func.dfg;
+        let (args, results) = (&dfg.inst_args(inst)[callee..], dfg.inst_results(inst));
+        let site = CallSite {
+            first_argument: self.list(args),
+            arguments: args.len() as u32,
+            first_result: self.list(results),
+            results: results.len() as u32,
+            abi,
+            signature: self.signatures.number(&dfg.signatures[abi]),
+        };
+        self.program.sites.push(site);
+        self.program.sites.len() as u32 - 1
+    }
+
+    /// Notes where references are during the call that was just pushed.
+    fn stack_map(&mut self, inst: Inst) {
+        let Some(entries) = self.func.dfg.user_stack_map_entries(inst) else {
+            return;
+        };
+        let first_slot = self.module.stack_map_slots.len() as u32;
+        let slots = entries
+            .iter()
+            .map(|entry| self.program.slots[entry.slot.index()] + entry.offset);
+        self.module.stack_map_slots.extend(slots);
+        self.module.stack_maps.push(StackMap {
+            return_address: self.start + self.here(),
+            frame_size: self.program.frame_bytes,
+            first_slot,
+            slots: self.module.stack_map_slots.len() as u32 - first_slot,
+        });
+    }
+
+    fn edge(&mut self, call: BlockCall) -> Result<u32, CodegenError> {
+        let pool = &self.func.dfg.value_lists;
+        let block = call.block(pool);
+        let (args, params) = (call.args_slice(pool), self.func.dfg.block_params(block));
+        let first = self.program.moves.len();
+        let moves = args
+            .iter()
+            .zip(params)
+            .map(|(arg, param)| (number(*arg), number(*param)))
+            .filter(|(from, to)| from != to);
+        self.program.moves.extend(moves);
+        let moves = &self.program.moves[first..];
+        let at_once = moves.iter().enumerate().any(|(index, (_, to))| {
+            let mut later = moves[index + 1..].iter();
+            later.any(|(from, _)| from == to)
+        });
+        self.program.edges.push(Edge {
+            target: block.index() as u32,
+            first: first as u32,
+            moves: moves.len() as u32,
+            at_once,
+        });
+        Ok(self.program.edges.len() as u32 - 1)
+    }
+}
+
+fn number(value: Value) -> Number {
+    value.as_u32()
+}
+
+fn unsupported(what: &str) -> CodegenError {
+    CodegenError::Unsupported(what.to_string())
+}
+
+fn refused(opcode: Opcode, ty: Type) -> CodegenError {
+    let what = if ty.is_invalid() {
+        format!("instruction {opcode}")
+    } else {
+        format!("instruction {opcode}.{ty}")
+    };
+    CodegenError::Unsupported(what)
+}
+
+fn masked(value: i64, ty: Type) -> u64 {
+    value as u64 & (u64::MAX >> (64 - ty.bits()))
+}
+
+fn immediate(value: Imm64) -> Option<i32> {
+    i32::try_from(value.bits()).ok()
+}
+
+fn load(opcode: Opcode, ty: Type) -> Option<Load> {
+    let sign = |from| Load::Sign {
+        from,
+        to: ty.bytes() as u8,
+    };
+    Some(match opcode {
+        Opcode::Load if ty.is_vector() => Load::Vector,
+        Opcode::Load => Load::Zero(ty.bytes() as u8),
+        Opcode::Uload8 => Load::Zero(1),
+        Opcode::Uload16 => Load::Zero(2),
+        Opcode::Uload32 => Load::Zero(4),
+        Opcode::Sload8 => sign(1),
+        Opcode::Sload16 => sign(2),
+        Opcode::Sload32 => Load::Sign { from: 4, to: 8 },
+        Opcode::Uload8x8 => widened(1, false),
+        Opcode::Sload8x8 => widened(1, true),
+        Opcode::Uload16x4 => widened(2, false),
+        Opcode::Sload16x4 => widened(2, true),
+        Opcode::Uload32x2 => widened(4, false),
+        Opcode::Sload32x2 => widened(4, true),
+        _ => return None,
+    })
+}
+
+fn widened(lane: u8, signed: bool) -> Load {
+    Load::Widened { lane, signed }
+}
+
+/// What the crate's interpreter does wrong, or not at all. See `docs/findings.md`.
+fn is_wrong_in_crate(opcode: Opcode, ty: Type) -> bool {
+    let _ = ty;
+    matches!(
+        opcode,
+        // Traps for the least number by -1.
+        Opcode::Srem
+            // Knows no vectors, and lets signalling NaNs through.
+            | Opcode::Fmin
+            | Opcode::Fmax
+            // Knows no vectors, of which alone there is one.
+            | Opcode::AvgRound
+    )
+}
+
+/// Pure instructions that the crate's interpreter knows, and that have been compared with the other
+/// engines.
+fn is_right_in_crate(opcode: Opcode) -> bool {
+    matches!(
+        opcode,
+        Opcode::Vconst
+            | Opcode::Bitselect
+            | Opcode::Icmp
+            | Opcode::Fcmp
+            | Opcode::Smin
+            | Opcode::Umin
+            | Opcode::Smax
+            | Opcode::Umax
+            | Opcode::Iadd
+            | Opcode::Isub
+            | Opcode::Imul
+            | Opcode::Ineg
+            | Opcode::Iabs
+            | Opcode::UaddSat
+            | Opcode::SaddSat
+            | Opcode::UsubSat
+            | Opcode::SsubSat
+            | Opcode::Ishl
+            | Opcode::Ushr
+            | Opcode::Sshr
+            | Opcode::Popcnt
+            | Opcode::Fadd
+            | Opcode::Fsub
+            | Opcode::Fmul
+            | Opcode::Fdiv
+            | Opcode::Fneg
+            | Opcode::Fabs
+            | Opcode::Sqrt
+            | Opcode::Ceil
+            | Opcode::Floor
+            | Opcode::Trunc
+            | Opcode::Nearest
+            | Opcode::Bitcast
+            | Opcode::ScalarToVector
+            | Opcode::Snarrow
+            | Opcode::Unarrow
+            | Opcode::Uunarrow
+            | Opcode::SwidenLow
+            | Opcode::SwidenHigh
+            | Opcode::UwidenLow
+            | Opcode::UwidenHigh
+            | Opcode::Fpromote
+            | Opcode::Fdemote
+            | Opcode::FvpromoteLow
+            | Opcode::Fvdemote
+            | Opcode::Shuffle
+            | Opcode::Swizzle
+            | Opcode::Splat
+            | Opcode::Insertlane
+            | Opcode::Extractlane
+            | Opcode::VhighBits
+            | Opcode::VanyTrue
+            | Opcode::VallTrue
+            | Opcode::FcvtToUint
+            | Opcode::FcvtToSint
+            | Opcode::FcvtToUintSat
+            | Opcode::FcvtToSintSat
+            | Opcode::FcvtFromUint
+            | Opcode::FcvtFromSint
+            | Opcode::SqmulRoundSat
+            | Opcode::IaddPairwise
+    )
+}
+
+/// The instructions behind which Cranelift canonicalises NaNs, where it is to.
+fn is_float_arithmetic(data: &InstructionData) -> bool {
+    matches!(
+        data.opcode(),
+        Opcode::Ceil
+            | Opcode::Floor
+            | Opcode::Nearest
+            | Opcode::Sqrt
+            | Opcode::Trunc
+            | Opcode::Fdemote
+            | Opcode::Fpromote
+            | Opcode::FvpromoteLow
+            | Opcode::Fvdemote
+            | Opcode::Fadd
+            | Opcode::Fdiv
+            | Opcode::Fmax
+            | Opcode::Fmin
+            | Opcode::Fmul
+            | Opcode::Fsub
+            | Opcode::Fma
+    )
+}
