@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use parallax_oracles::{Comparison, Observation, Outcome, Reason, Tallies, TrapKind, Verdict};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::case::opcodes::OpcodeSet;
 use crate::case::{Action, Case};
 use crate::harness::{Examined, NotCompared};
 
 /// What a run counts.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Stats {
     /// Cases that were run.
     pub cases: u64,
@@ -34,8 +34,9 @@ pub struct Stats {
     pub calls: Calls,
     /// Cases in which the reference made no call at all.
     pub idle: u64,
-    /// The instructions that modules of the cases held; serialised as their number.
-    #[serde(serialize_with = "number_of_opcodes")]
+    /// The instructions that modules of the cases held; serialised as their number, so that
+    /// whoever wants them back says them beside ([`Counts`]).
+    #[serde(serialize_with = "number_of_opcodes", skip_deserializing)]
     pub opcodes: OpcodeSet,
     /// Engines under test, by name.
     pub engines: BTreeMap<String, EngineCounts>,
@@ -43,8 +44,31 @@ pub struct Stats {
     pub oracles: Tallies,
 }
 
+/// [`Stats`] as they are written to be read again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Counts {
+    stats: Stats,
+    opcodes: OpcodeSet,
+}
+
+impl From<Stats> for Counts {
+    fn from(stats: Stats) -> Counts {
+        let opcodes = stats.opcodes;
+        Counts { stats, opcodes }
+    }
+}
+
+impl From<Counts> for Stats {
+    fn from(counts: Counts) -> Stats {
+        Stats {
+            opcodes: counts.opcodes,
+            ..counts.stats
+        }
+    }
+}
+
 /// Calls and how they ended.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Calls {
     /// Calls that returned.
     pub returned: u64,
@@ -55,7 +79,7 @@ pub struct Calls {
 }
 
 /// What an engine under test did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct EngineCounts {
     /// Cases in which it was compared with the reference.
     pub compared: u64,
@@ -309,6 +333,13 @@ mod tests {
         assert_eq!(stats.engines["x86_64"].unsupported, 2);
         assert_eq!(stats.calls.traps[&TrapKind::Unreachable], 2);
         assert_eq!(stats.opcodes.len(), 1);
+    }
+
+    #[test]
+    fn counts_are_read_as_they_were_written() {
+        let json = serde_json::to_string(&Counts::from(sample())).expect("json");
+        let counts: Counts = serde_json::from_str(&json).expect("counts");
+        assert_eq!(Stats::from(counts), sample());
     }
 
     #[test]

@@ -79,6 +79,12 @@ pub enum Reason {
     Timeout,
     /// No engine beside the reference could run the case.
     Unsupported,
+    /// The process that ran the case took more time than a case may.
+    Hung,
+    /// The process that ran the case took more memory than a case may.
+    OutOfMemory,
+    /// The process that ran the case was killed from outside, each time it was tried.
+    Killed,
 }
 
 /// Why execution trapped.
@@ -246,6 +252,9 @@ impl fmt::Display for Reason {
             Reason::AllocationRefused => "allocation-refused",
             Reason::Timeout => "timeout",
             Reason::Unsupported => "unsupported",
+            Reason::Hung => "hung",
+            Reason::OutOfMemory => "out-of-memory",
+            Reason::Killed => "killed",
         })
     }
 }

@@ -1,13 +1,15 @@
 //! How often each oracle looked, and how often it found something.
 
+use std::collections::BTreeMap;
 use std::ops::{AddAssign, Index, IndexMut};
 
+use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::finding::OracleName;
 
 /// What one oracle did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Tally {
     /// The steps it looked at. What happens when the store is dropped counts as one more step.
     pub checked: u64,
@@ -59,6 +61,16 @@ impl Serialize for Tallies {
     }
 }
 
+impl<'de> Deserialize<'de> for Tallies {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Tallies, D::Error> {
+        let mut tallies = Tallies::default();
+        for (oracle, tally) in BTreeMap::<OracleName, Tally>::deserialize(deserializer)? {
+            tallies[oracle] = tally;
+        }
+        Ok(tallies)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,5 +89,7 @@ mod tests {
             assert_eq!(tally.checked, 2 * (position as u64 + 1));
             assert_eq!(tally.failed, 0);
         }
+        let json = serde_json::to_string(&sum).expect("json");
+        assert_eq!(serde_json::from_str::<Tallies>(&json).ok(), Some(sum));
     }
 }

@@ -10,7 +10,7 @@ pub const MIN_INPUT_BYTES: u32 = 2_000;
 pub const MAX_INPUT_BYTES: u32 = 4_000;
 
 /// Inputs that are tried for a case before it is given up. Hardly any input makes no case.
-const ATTEMPTS: u64 = 16;
+pub const ATTEMPTS: u64 = 16;
 
 /// The bytes of a case: drawn from `seed`, the number of the case and the attempt at it, between
 /// [`MIN_INPUT_BYTES`] and [`MAX_INPUT_BYTES`] long, behind a [`stamp`]. The first of them chooses one
@@ -28,9 +28,20 @@ pub fn input(seed: u64, case: u64, attempt: u64, generators: Generators) -> Vec<
 /// Makes case `case` of a seed: the first attempt at it that gives one. Also returns the bytes and
 /// the number of inputs before that gave none.
 pub fn case(seed: u64, case: u64, generators: Generators) -> (Vec<u8>, Option<Case>, u64) {
+    case_noting(seed, case, generators, |_, _| {})
+}
+
+/// The same; `note` is told of the number and the bytes of every attempt before it is made.
+pub fn case_noting(
+    seed: u64,
+    case: u64,
+    generators: Generators,
+    mut note: impl FnMut(u64, &[u8]),
+) -> (Vec<u8>, Option<Case>, u64) {
     let mut attempt = 0;
     loop {
         let bytes = input(seed, case, attempt, generators);
+        note(attempt, &bytes);
         match generate::case_from_bytes(&bytes) {
             Ok(made) => return (bytes, Some(made), attempt),
             Err(_) if attempt + 1 < ATTEMPTS => attempt += 1,

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use wasmparser::{BinaryReader, FrameKind, FrameStack, VisitOperator, VisitSimdOperator};
 
 /// Opcodes of one byte.
@@ -18,7 +19,9 @@ const ATOMIC: usize = 128;
 const WORDS: usize = (PLAIN + MISC + VECTOR + ATOMIC) / 64;
 
 /// A set of WebAssembly opcodes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+///
+/// Serialised, it is what it is in memory, for those who add up the counts of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct OpcodeSet([u64; WORDS]);
 
 impl OpcodeSet {

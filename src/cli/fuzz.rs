@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use parallax::campaign::{Divergence, FuzzEvent, FuzzOptions, FuzzReport, Fuzzer, Group};
+use parallax::campaign::{
+    Divergence, FuzzEvent, FuzzOptions, FuzzReport, Fuzzer, Group, Limits, Mishap, SetAside,
+};
 use parallax::engine::registry;
 use parallax::generate::Generator;
 use parallax::score::Fault;
@@ -24,6 +26,9 @@ use super::options;
 use super::progress::Progress;
 use super::status::Status;
 
+/// The program that runs, even if another one has taken its place on the disk meanwhile.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// How many findings of one oracle about one engine are printed in full.
 const IN_FULL: u32 = 2;
 
@@ -34,6 +39,9 @@ const IN_FULL: u32 = 2;
 ///
 /// Inputs on which engines differ are written to the artifacts folder, each with its findings in
 /// a .txt file beside it; `parallax repro` runs them again.
+///
+/// Cases are run by worker processes. One that dies is a finding. One that takes more time or memory
+/// than a case may is ended, and its input is kept as well. In both cases another one goes on.
 #[derive(Args)]
 pub struct Fuzz {
     /// End after this many cases
@@ -52,7 +60,7 @@ pub struct Fuzz {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = options::generator,
           help = options::generators_help())]
     generators: Vec<Generator>,
-    /// Threads to run cases on
+    /// Worker processes to run cases
     #[arg(long, value_name = "N", default_value = "1", allow_negative_numbers = true,
           value_parser = options::count)]
     jobs: u64,
@@ -62,8 +70,18 @@ pub struct Fuzz {
     /// Print one JSON object, last; all else goes to standard error
     #[arg(long)]
     json: bool,
+    /// Processor time that a case may take before its worker is ended
+    #[arg(long, value_name = "TIME", default_value = "60s", allow_hyphen_values = true,
+          value_parser = options::duration)]
+    case_time: Duration,
+    /// Memory that a worker may use before it is ended, in MiB
+    #[arg(long, value_name = "MIB", default_value = "4096", allow_negative_numbers = true,
+          value_parser = options::count)]
+    case_memory: u64,
     #[arg(long, hide = true, value_parser = options::fault)]
     fault: Option<Fault>,
+    #[arg(long, hide = true, value_delimiter = ',', value_parser = options::mishap)]
+    mishaps: Vec<Mishap>,
 }
 
 impl Fuzz {
@@ -78,8 +96,14 @@ impl Fuzz {
             subjects: options::subjects(&self.engines)?,
             generators: options::generators(&self.generators),
             jobs: jobs.context("--jobs is more than 4096")?,
+            worker: Some(PathBuf::from(THIS_PROGRAM)),
+            limits: Limits {
+                time: self.case_time,
+                memory: self.case_memory.saturating_mul(1 << 20),
+            },
             artifacts: self.artifacts,
             fault: self.fault,
+            mishaps: self.mishaps,
         };
         let fuzzer = Fuzzer::new(&options)?;
         let stop = stop_on_signals()?;
@@ -105,6 +129,7 @@ impl Fuzz {
                         progress.print(console, text);
                     }
                 }
+                FuzzEvent::SetAside(aside) => progress.print(console, set_aside(aside)),
             }
             if console.is_closed() {
                 // Nobody listens any more.
@@ -233,6 +258,18 @@ impl Told {
     }
 }
 
+/// The text to print for a case that was set aside.
+fn set_aside(aside: &SetAside) -> String {
+    let path = aside.path.as_ref().map(|path| path.display().to_string());
+    format!(
+        "\ncase {} has no verdict ({}): {}\n  {}\n",
+        aside.case,
+        aside.reason,
+        path.as_deref().unwrap_or("not saved"),
+        aside.what
+    )
+}
+
 /// Appends lines, each indented by two.
 fn indent(out: &mut String, lines: &str) {
     for line in lines.lines() {
@@ -276,6 +313,12 @@ fn summary(options: &FuzzOptions, report: &FuzzReport) -> String {
             "  {name:8}  {} compared, {} unsupported",
             engine.compared, engine.unsupported
         );
+    }
+    if report.workers_lost > 0 {
+        let _ = writeln!(text, "  workers   {} lost", report.workers_lost);
+    }
+    for path in report.set_aside.values() {
+        let _ = writeln!(text, "  aside     {}", path.display());
     }
     for group in &report.groups {
         let cases = if group.cases == 1 { "case" } else { "cases" };
@@ -326,6 +369,8 @@ struct Json<'a> {
     stats: &'a Stats,
     seconds: f64,
     artifacts: Vec<String>,
+    set_aside: Vec<String>,
+    workers_lost: u64,
     findings: &'a [Group],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unsaved: Vec<Unsaved<'a>>,
@@ -341,12 +386,15 @@ struct Unsaved<'a> {
 impl<'a> Json<'a> {
     fn new(options: &FuzzOptions, report: &'a FuzzReport) -> Json<'a> {
         let paths = report.artifacts.values();
+        let aside = report.set_aside.values();
         let unsaved = report.unsaved.values();
         Json {
             seed: options.seed,
             stats: &report.stats,
             seconds: report.elapsed.as_secs_f64(),
             artifacts: paths.map(|path| path.display().to_string()).collect(),
+            set_aside: aside.map(|path| path.display().to_string()).collect(),
+            workers_lost: report.workers_lost,
             findings: &report.groups,
             unsaved: unsaved
                 .map(|(name, bytes)| Unsaved {

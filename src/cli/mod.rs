@@ -11,6 +11,7 @@ mod progress;
 mod repro;
 mod spec;
 mod status;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,8 @@ enum Command {
     Repro(repro::Repro),
     Spec(spec::Spec),
     Engines(engines::Engines),
+    #[command(hide = true)]
+    Worker(worker::Worker),
 }
 
 /// Parses the arguments, runs the command and says how it ended.
@@ -82,6 +85,7 @@ fn run(command: Command) -> anyhow::Result<Status> {
         Command::Repro(command) => command.run(&mut console)?,
         Command::Spec(command) => command.run(&mut console)?,
         Command::Engines(command) => command.run(&mut console)?,
+        Command::Worker(command) => command.run()?,
     };
     console.finish()?;
     Ok(status)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use parallax::campaign::Mishap;
 use parallax::engine::registry;
 use parallax::generate::{Generator, Generators};
 use parallax::harness;
@@ -88,6 +89,11 @@ pub fn count(text: &str) -> Result<u64, String> {
         Ok(0) | Err(_) => Err("not a whole number from 1".to_string()),
         Ok(number) => Ok(number),
     }
+}
+
+/// Reads a mishap.
+pub fn mishap(text: &str) -> Result<Mishap, String> {
+    text.parse()
 }
 
 /// Reads a length of time: numbers with units, the largest unit first, such as `90s` or `1h30m`.

@@ -358,7 +358,10 @@ impl FileReport {
             kind: Some(input.kind),
             verdict: Word::Diverged,
             reason: None,
-            findings: told(input.case(), vec![campaign::panicked(panic)]),
+            findings: told(
+                input.case(),
+                campaign::Found::failure(format!("panicked: {panic}")).findings,
+            ),
             ..FileReport::unreadable(file, String::new())
         }
     }

@@ -6,3 +6,4 @@ mod input;
 mod repro;
 mod run;
 mod usage;
+mod workers;

@@ -1,0 +1,299 @@
+//! Those who run the cases of a run: each a thread that takes the next number, has the case run, in
+//! this process or by a worker of its own, keeps the input if anything is wrong, and hands in what is
+//! to be counted.
+//!
+//! Whatever becomes of a worker, no case is lost and none is counted twice: a case is done when it
+//! is handed in, and the one under way is the first that is not. What a case counts for follows from
+//! the case alone: if a worker dies that ran other cases before, or is killed by somebody, a fresh
+//! one runs the case alone, and what comes of that is the verdict. That the worker died is told
+//! nevertheless.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use super::examine::{Examiner, Found, Job, Ran};
+use super::input::{ATTEMPTS, input};
+use super::protocol::Orders;
+use super::report::{Divergence, Done, Message, SetAside, Told, Unsaved};
+use super::supervise::{Death, Event, How, Worker};
+use super::{FuzzError, FuzzOptions};
+use crate::artifacts::{ArtifactError, Artifacts};
+use crate::stats::Stats;
+
+/// Cases that a worker is asked for ahead of what it runs, so that it never waits.
+const AHEAD: usize = 2;
+
+/// How often a case is tried again if somebody kills the worker that runs it.
+const KILLS: usize = 3;
+
+/// What all have in common.
+pub(super) struct Shared<'a> {
+    pub options: &'a FuzzOptions,
+    pub artifacts: &'a Artifacts,
+    /// The next case.
+    pub next: AtomicU64,
+    pub deadline: Option<Instant>,
+    pub stop: &'a AtomicBool,
+    pub failed: AtomicBool,
+}
+
+impl Shared<'_> {
+    /// The number of the next case, if there is to be one.
+    fn next(&self) -> Option<u64> {
+        let over = self.stop.load(Ordering::Relaxed)
+            || self.failed.load(Ordering::Relaxed)
+            || self.deadline.is_some_and(|end| Instant::now() >= end);
+        if over {
+            return None;
+        }
+        let case = self.next.fetch_add(1, Ordering::Relaxed);
+        self.options
+            .cases
+            .is_none_or(|end| case < end)
+            .then_some(case)
+    }
+}
+
+/// Runs cases until there are no more.
+pub(super) fn work(shared: &Shared<'_>, sender: &Sender<Message>) {
+    let job = Job::of(shared.options);
+    let mut hand = Hand {
+        shared,
+        sender,
+        job,
+    };
+    let worked = match &shared.options.worker {
+        None => hand.work_here(),
+        Some(program) => hand.supervise(program),
+    };
+    if let Err(why) = worked {
+        hand.fail(FuzzError::Engine(why));
+    }
+}
+
+/// One who runs cases.
+struct Hand<'a> {
+    shared: &'a Shared<'a>,
+    sender: &'a Sender<Message>,
+    job: Job,
+}
+
+impl Hand<'_> {
+    /// Runs cases in this process.
+    fn work_here(&mut self) -> Result<(), String> {
+        let mut examiner = Examiner::new(self.job.clone())?;
+        while let Some(case) = self.shared.next() {
+            let ran = examiner.examine(case, |_, _| {})?;
+            self.hand_in(ran, None);
+        }
+        Ok(())
+    }
+
+    /// Has cases run by worker processes, one after the other.
+    fn supervise(&mut self, program: &Path) -> Result<(), String> {
+        let orders = Orders {
+            job: self.job.clone(),
+            mishaps: self.shared.options.mishaps.clone(),
+        };
+        let start = || Worker::start(program, &orders, self.shared.options.limits);
+        let mut worker = start()?;
+        // Cases that are not done; the present worker was asked for the first few of them.
+        let mut cases: VecDeque<u64> = VecDeque::new();
+        let mut asked = 0;
+        // Whether the worker ran other cases before the one under way.
+        let mut in_company = false;
+        // How workers ended before that had the case under way.
+        let mut deaths: Vec<Death> = Vec::new();
+        loop {
+            while cases.len() < AHEAD
+                && let Some(case) = self.shared.next()
+            {
+                cases.push_back(case);
+            }
+            let ahead = if deaths.is_empty() { AHEAD } else { 1 };
+            while asked < ahead.min(cases.len()) {
+                worker.run(cases[asked]);
+                asked += 1;
+            }
+            let Some(&case) = cases.front() else { break };
+            let stopped = || self.shared.stop.load(Ordering::Relaxed);
+            let death = match worker.wait(stopped) {
+                Event::Ran(ran) if ran.case == case && ran.attempt <= ATTEMPTS => {
+                    let crash = deaths.iter().find(|death| death.reason().is_none());
+                    self.hand_in(*ran, crash);
+                    cases.pop_front();
+                    deaths.clear();
+                    (asked, in_company) = (asked - 1, true);
+                    if self.shared.failed.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    if worker.is_bloated() {
+                        worker = start()?;
+                        (asked, in_company) = (0, false);
+                    }
+                    continue;
+                }
+                Event::Ran(_) => worker.end(How::Babbled),
+                Event::Unable(why) => return Err(why),
+                Event::Abandoned => break,
+                Event::Died(death) => death,
+            };
+            let _ = self.sender.send(Message::Lost);
+            let kills = deaths.iter().filter(|death| death.how == How::Killed);
+            let again = match death.how {
+                How::Killed => kills.count() < KILLS,
+                _ => in_company,
+            };
+            if again {
+                deaths.push(death);
+            } else {
+                self.hand_in_death(case, &death);
+                cases.pop_front();
+                deaths.clear();
+            }
+            worker = start()?;
+            (asked, in_company) = (0, false);
+        }
+        // What it was asked for but has not done is not done.
+        if cases.is_empty() {
+            worker.finish();
+        }
+        Ok(())
+    }
+
+    /// Hands in what came of a case. If a worker crashed at it that a fresh one ran without, the crash
+    /// is what is told: the cases before have ruined the worker, and no other finding is as grave.
+    fn hand_in(&self, ran: Ran, crash: Option<&Death>) {
+        let case = ran.case;
+        let (stats, found) = match crash {
+            None => (ran.counts.into(), ran.found),
+            Some(death) => {
+                let why = format!(
+                    "its worker crashed, but does not if it runs nothing else before: {death}"
+                );
+                (diverged(), Some(Found::failure(why)))
+            }
+        };
+        let mut done = Done::new(case, stats);
+        if let Some(found) = found {
+            let bytes = self.input(case, ran.attempt);
+            done.told
+                .push(self.keep_found(&mut done.unsaved, case, bytes, found));
+        }
+        // Whoever collects outlives us.
+        let _ = self.sender.send(Message::Case(Box::new(done)));
+    }
+
+    /// Hands in a case that no worker survives.
+    fn hand_in_death(&self, case: u64, death: &Death) {
+        // What a worker left is believed if it is one of the inputs for the case.
+        let attempt = death.input.as_ref().and_then(|left| {
+            let told = left.case == case && left.attempt < ATTEMPTS;
+            (told && left.bytes == self.input(case, left.attempt)).then_some(left.attempt)
+        });
+        let bytes = self.input(case, attempt.unwrap_or(0));
+        let mut stats = diverged();
+        let Some(reason) = death.reason() else {
+            let found = Found::failure(format!("its worker crashed: {death}"));
+            let mut done = Done::new(case, stats);
+            done.told
+                .push(self.keep_found(&mut done.unsaved, case, bytes, found));
+            let _ = self.sender.send(Message::Case(Box::new(done)));
+            return;
+        };
+        (stats.diverged, stats.inconclusive) = (0, [(reason, 1)].into());
+        let mut done = Done::new(case, stats);
+        let seed = self.job.seed;
+        let stem = format!("{reason}-{seed}-{case}");
+        let what = death.to_string();
+        let text = format!(
+            "Case {case} of seed {seed} has no verdict: its worker did not come to \
+             an end with it.\n\n{reason}: {what}\n"
+        );
+        let (name, path) = self.keep(&mut done.unsaved, &stem, bytes, &text);
+        done.told.push(Told::SetAside(SetAside {
+            case,
+            reason,
+            name,
+            path,
+            what,
+        }));
+        let _ = self.sender.send(Message::Case(Box::new(done)));
+    }
+
+    fn keep_found(
+        &self,
+        unsaved: &mut Option<Unsaved>,
+        case: u64,
+        bytes: Vec<u8>,
+        found: Found,
+    ) -> Told {
+        let seed = self.job.seed;
+        let stem = format!("differential-{seed}-{case}");
+        let text = format!("Case {case} of seed {seed}.\n\n{}", found.report);
+        let (name, path) = self.keep(unsaved, &stem, bytes, &text);
+        Told::Found(Divergence {
+            case,
+            name,
+            path,
+            findings: found.findings,
+            report: found.report,
+        })
+    }
+
+    /// Saves an input and what is to be said of it, before anything else is done about it. Returns the
+    /// input's name and, if it could be saved, its path.
+    fn keep(
+        &self,
+        unsaved: &mut Option<Unsaved>,
+        stem: &str,
+        bytes: Vec<u8>,
+        text: &str,
+    ) -> (String, Option<PathBuf>) {
+        let artifacts = self.shared.artifacts;
+        let name = format!("{stem}.bin");
+        let path = match artifacts.save(&name, &bytes) {
+            Ok(path) => path,
+            Err(error) => {
+                self.not_saved(unsaved, error, Some((name.clone(), bytes)));
+                return (name, None);
+            }
+        };
+        let text = format!("{text}\nTo see it again: parallax repro {name}\n");
+        if let Err(error) = artifacts.save(&format!("{stem}.txt"), text.as_bytes()) {
+            self.not_saved(unsaved, error, None);
+        }
+        (name, Some(path))
+    }
+
+    fn not_saved(
+        &self,
+        unsaved: &mut Option<Unsaved>,
+        error: ArtifactError,
+        input: Option<(String, Vec<u8>)>,
+    ) {
+        self.shared.failed.store(true, Ordering::Relaxed);
+        *unsaved = Some((error.into(), input));
+    }
+
+    fn input(&self, case: u64, attempt: u64) -> Vec<u8> {
+        input(self.job.seed, case, attempt, self.job.generators)
+    }
+
+    fn fail(&self, error: FuzzError) {
+        self.shared.failed.store(true, Ordering::Relaxed);
+        let _ = self.sender.send(Message::Failed(error));
+    }
+}
+
+/// The counts of a case of which nothing is known but that it diverged.
+fn diverged() -> Stats {
+    Stats {
+        cases: 1,
+        diverged: 1,
+        ..Stats::default()
+    }
+}

@@ -1,0 +1,174 @@
+//! One case of a run: made, run through all engines, counted. The same whether a thread of this
+//! process does it or a worker process ([`super::worker`]).
+
+use parallax_oracles::{Finding, OracleName, Outcome, Place, Seen, Verdict};
+use serde::{Deserialize, Serialize};
+
+use super::FuzzOptions;
+use super::input;
+use crate::generate::Generators;
+use crate::harness::Harness;
+use crate::panics;
+use crate::score::Fault;
+use crate::stats::{Counts, Stats};
+use crate::triage::show;
+
+/// What decides which cases there are and what comes of them. Two runs of the same job, by the
+/// same program, are the same run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// What all inputs are drawn from.
+    pub seed: u64,
+    /// The engines to compare with the reference.
+    pub subjects: Vec<String>,
+    /// The generators to make cases with.
+    #[serde(with = "names")]
+    pub generators: Generators,
+    /// A fault to plant in the subjects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
+}
+
+impl Job {
+    /// The job that a run of these options does.
+    pub fn of(options: &FuzzOptions) -> Job {
+        Job {
+            seed: options.seed,
+            subjects: options.subjects.iter().map(ToString::to_string).collect(),
+            generators: options.generators,
+            fault: options.fault,
+        }
+    }
+
+    /// The engines of the job.
+    ///
+    /// # Errors
+    /// One line, if one of them cannot be used here.
+    pub fn harness(&self) -> Result<Harness, String> {
+        let subjects: Vec<&str> = self.subjects.iter().map(String::as_str).collect();
+        Harness::with_fault(&subjects, self.fault)
+    }
+}
+
+/// Generators by their names, separated by commas.
+mod names {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use crate::generate::{Generator, Generators};
+
+    pub fn serialize<S: Serializer>(set: &Generators, serializer: S) -> Result<S::Ok, S::Error> {
+        let names: Vec<&str> = set.iter().map(Generator::name).collect();
+        serializer.serialize_str(&names.join(","))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Generators, D::Error> {
+        let names = String::deserialize(deserializer)?;
+        names.parse().map_err(de::Error::custom)
+    }
+}
+
+/// What came of a case.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ran {
+    /// The number of the case.
+    pub case: u64,
+    /// Which of the inputs for it made the case.
+    pub attempt: u64,
+    /// What is to be counted.
+    pub counts: Counts,
+    /// What differs, if it diverged.
+    pub found: Option<Found>,
+}
+
+/// What differs in a case.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Found {
+    /// The findings.
+    pub findings: Vec<Finding>,
+    /// The same in words, with the code concerned.
+    pub report: String,
+}
+
+impl Found {
+    /// The finding that parallax itself failed at a case, or was made to fail.
+    pub fn failure(why: String) -> Found {
+        let finding = Finding {
+            oracle: OracleName::Traps,
+            step: 0,
+            place: Place::Outcome,
+            reference: Seen::Rule("every case is run and compared".to_string()),
+            subject: Seen::Outcome(Outcome::Failed(why)),
+            engine: "parallax".to_string(),
+            against: None,
+        };
+        Found {
+            report: format!("{finding}\n"),
+            findings: vec![finding],
+        }
+    }
+}
+
+/// Runs cases of a job, one after the other.
+pub struct Examiner {
+    job: Job,
+    harness: Harness,
+}
+
+impl Examiner {
+    /// Makes the engines.
+    ///
+    /// # Errors
+    /// One line, if one of them cannot be used here.
+    pub fn new(job: Job) -> Result<Examiner, String> {
+        let harness = job.harness()?;
+        Ok(Examiner { job, harness })
+    }
+
+    /// Runs a case. `note` is told of every input for it before anything is done with it.
+    ///
+    /// # Errors
+    /// One line, if an engine that panicked cannot be made again.
+    pub fn examine(
+        &mut self,
+        number: u64,
+        mut note: impl FnMut(u64, &[u8]),
+    ) -> Result<Ran, String> {
+        let mut attempt = 0;
+        let mut stats = Stats::default();
+        let (job, harness) = (&self.job, &mut self.harness);
+        let found = panics::catch(|| {
+            let (_, made, without) =
+                input::case_noting(job.seed, number, job.generators, |number, bytes| {
+                    attempt = number;
+                    note(number, bytes);
+                });
+            stats.no_case += without;
+            let made = made?;
+            let examined = harness.examine(&made);
+            stats.examined(&made, &examined);
+            match examined.verdict {
+                Verdict::Diverged(findings) => Some(Found {
+                    report: show::findings(&made, &findings),
+                    findings,
+                }),
+                Verdict::Agreed | Verdict::Inconclusive(_) => None,
+            }
+        });
+        let found = match found {
+            Ok(found) => found,
+            Err(panic) => {
+                self.harness = self.job.harness()?;
+                stats = Stats::default();
+                stats.cases += 1;
+                stats.diverged += 1;
+                Some(Found::failure(format!("panicked: {panic}")))
+            }
+        };
+        Ok(Ran {
+            case: number,
+            attempt,
+            counts: stats.into(),
+            found,
+        })
+    }
+}

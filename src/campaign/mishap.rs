@@ -1,0 +1,147 @@
+//! Mishaps of a worker, planted on purpose: what generated code or a compiler could do to the process
+//! that runs it, done to see that the supervisor and the confinement hold.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! mishaps {
+    ($( $(#[$doc:meta])* $name:ident = $text:literal, )*) => {
+        /// What goes wrong.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Kind {
+            $( $(#[$doc])* $name, )*
+        }
+
+        impl Kind {
+            /// All of them.
+            pub const ALL: &'static [Kind] = &[ $( Kind::$name, )* ];
+
+            /// The name on the command line.
+            pub fn name(self) -> &'static str {
+                match self { $( Kind::$name => $text, )* }
+            }
+        }
+    };
+}
+
+mishaps! {
+    /// The process aborts.
+    Abort = "abort",
+    /// The stack overflows.
+    StackOverflow = "stack-overflow",
+    /// The process exits as if all were well.
+    Exit = "exit",
+    /// Nothing happens any more, at full speed.
+    Spin = "spin",
+    /// Nothing happens any more.
+    Sleep = "sleep",
+    /// Memory is taken without end.
+    Memory = "memory",
+    /// What is said to the supervisor is nonsense.
+    Babble = "babble",
+    /// A panic that the harness catches.
+    Panic = "panic",
+}
+
+/// Something that goes wrong at a case. Written `KIND@CASE`; with `!` at the end it happens only if
+/// the worker ran other cases before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Mishap {
+    /// What.
+    pub kind: Kind,
+    /// At which case.
+    pub case: u64,
+    /// Whether only in a worker that ran other cases before.
+    pub in_company: bool,
+}
+
+impl fmt::Display for Mishap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let company = if self.in_company { "!" } else { "" };
+        write!(f, "{}@{}{company}", self.kind.name(), self.case)
+    }
+}
+
+impl FromStr for Mishap {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Mishap, String> {
+        let in_company = text.ends_with('!');
+        let (kind, case) = text
+            .trim_end_matches('!')
+            .split_once('@')
+            .ok_or("not of the form KIND@CASE")?;
+        let known = Kind::ALL.iter().copied();
+        let kind = known.clone().find(|it| it.name() == kind).ok_or_else(|| {
+            let names: Vec<&str> = known.map(Kind::name).collect();
+            format!(
+                "no mishap is named `{kind}` (there are {})",
+                names.join(", ")
+            )
+        })?;
+        let case = case.parse().map_err(|_| "not the number of a case")?;
+        Ok(Mishap {
+            kind,
+            case,
+            in_company,
+        })
+    }
+}
+
+impl Kind {
+    /// Has it happen, in the process that calls. Some never return; those that do must be seen by
+    /// what comes after.
+    pub fn happen(self) {
+        match self {
+            Kind::Abort => std::process::abort(),
+            Kind::StackOverflow => _ = overflow(1),
+            Kind::Exit => std::process::exit(0),
+            Kind::Spin => loop {
+                std::hint::spin_loop();
+            },
+            Kind::Sleep => loop {
+                std::thread::park();
+            },
+            Kind::Memory => {
+                let mut taken: Vec<Vec<u8>> = Vec::new();
+                loop {
+                    taken.push(std::hint::black_box(vec![1; 16 << 20]));
+                }
+            }
+            Kind::Babble => println!("{{\"ran\": 1}}"),
+            Kind::Panic => panic!("a mishap"),
+        }
+    }
+}
+
+#[expect(unconditional_recursion, reason = "that is what is wanted")]
+#[inline(never)]
+fn overflow(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 64]);
+    overflow(depth + 1) + frame[frame.len() - 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mishaps_are_read_as_they_are_written() {
+        for kind in Kind::ALL {
+            for in_company in [false, true] {
+                let mishap = Mishap {
+                    kind: *kind,
+                    case: 12,
+                    in_company,
+                };
+                assert_eq!(mishap.to_string().parse(), Ok(mishap));
+            }
+        }
+        for wrong in ["", "abort", "abort@", "abort@x", "luck@1", "abort@-1"] {
+            assert!(wrong.parse::<Mishap>().is_err(), "{wrong}");
+        }
+    }
+}

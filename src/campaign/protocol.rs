@@ -1,0 +1,73 @@
+//! What a supervisor and a worker say to each other: one JSON object a line, over one socket, which
+//! is the worker's standard input and output.
+//!
+//! The worker's side of it can be forged by the code that the worker runs. So a supervisor takes
+//! what it reads for data, bounds its length, and ends a worker that says anything out of turn.
+
+use std::io::{self, BufRead, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::examine::{Job, Ran};
+use super::mishap::Mishap;
+
+/// The hidden command by which the program runs as a worker.
+pub const WORKER_COMMAND: &str = "worker";
+
+/// Bytes of a line at most.
+pub const LINE_BYTES: u64 = 64 << 20;
+
+/// What a supervisor says first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Orders {
+    /// What cases are made from, and what they are run on.
+    pub job: Job,
+    /// What is to go wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mishaps: Vec<Mishap>,
+}
+
+/// What a supervisor asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// That a case be run. Answered by [`Reply::Ran`], in the order of the requests.
+    Run(u64),
+}
+
+/// What a worker says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// The orders are understood and the engines made.
+    Ready,
+    /// This worker cannot work, and none would.
+    Unable(String),
+    /// A case was run.
+    Ran(Box<Ran>),
+}
+
+/// Says something.
+///
+/// # Errors
+/// If nobody listens.
+pub fn say(to: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(what)?;
+    line.push(b'\n');
+    to.write_all(&line)?;
+    to.flush()
+}
+
+/// Hears the next thing said; `None` once nothing more will be.
+///
+/// # Errors
+/// If it cannot be read or is not what was to be said.
+pub fn hear<T: DeserializeOwned>(from: &mut impl BufRead) -> io::Result<Option<T>> {
+    let mut line = Vec::new();
+    from.read_until(b'\n', &mut line)?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(serde_json::from_slice(&line)?))
+}

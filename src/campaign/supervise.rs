@@ -1,0 +1,440 @@
+//! The supervisor's side of one worker: starting it, asking it to run cases, and ending it when it
+//! takes more than a case may.
+//!
+//! What a case may take is measured in the worker's processor time and memory, which do not depend
+//! on what else the machine does; the clock on the wall only tells a worker that does nothing at all.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use parallax_oracles::Reason;
+
+use super::examine::Ran;
+use super::flight::{Flight, InFlight};
+use super::protocol::{self, LINE_BYTES, Orders, Reply, Request, WORKER_COMMAND};
+use crate::panics::BACKTRACE_VARIABLE;
+
+/// How often a worker is looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long a worker may take to make its engines, on a machine that is busy with others.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a worker that was asked to end, or has closed its end, is waited for.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+/// A worker that does nothing at all is given up after this many times the processor time that a
+/// case may take.
+const IDLE_FACTOR: u32 = 10;
+
+/// How often starting a worker is tried again when somebody kills it meanwhile.
+const STARTS: u32 = 10;
+
+/// What a case may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Processor time.
+    pub time: Duration,
+    /// Bytes of memory that are in use, of the whole worker.
+    pub memory: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            time: Duration::from_secs(60),
+            memory: 4 << 30,
+        }
+    }
+}
+
+/// A worker process.
+pub struct Worker {
+    child: Child,
+    requests: UnixStream,
+    replies: BufReader<UnixStream>,
+    /// What was read of a line so far.
+    line: Vec<u8>,
+    flight: Flight,
+    limits: Limits,
+    pass_on: bool,
+    /// When the case under way began.
+    began: Instant,
+    /// The processor time that had been used when the case under way was first looked at. Most cases
+    /// never are: they take less than a tick.
+    busy_before: Option<Duration>,
+    /// When its memory was last looked at.
+    looked: Instant,
+}
+
+/// What became of a worker.
+#[derive(Debug)]
+pub enum Event {
+    /// It ran a case.
+    Ran(Box<Ran>),
+    /// It cannot work.
+    Unable(String),
+    /// It is no more.
+    Died(Death),
+    /// It was not waited for any longer.
+    Abandoned,
+}
+
+/// How a worker ended that was not asked to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Death {
+    /// How.
+    pub how: How,
+    /// What it wrote to standard error last, in one line.
+    pub last_words: String,
+    /// What it was about to run.
+    pub input: Option<InFlight>,
+}
+
+/// How a worker ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum How {
+    /// By a signal that nobody but itself sent.
+    Signal(i32),
+    /// It was killed, not by us.
+    Killed,
+    /// It exited with this status.
+    Exited(i32),
+    /// It was ended: it used so much processor time, or none at all for so long.
+    Hung {
+        /// Processor time.
+        busy: Duration,
+        /// Time on the wall.
+        wall: Duration,
+    },
+    /// It was ended: it used so many bytes of memory.
+    TookMemory(u64),
+    /// It was ended: it said what is no answer.
+    Babbled,
+}
+
+impl Worker {
+    /// Starts a worker and waits until it is ready.
+    ///
+    /// # Errors
+    /// One line: it cannot be started, or says that it cannot work.
+    pub fn start(program: &Path, orders: &Orders, limits: Limits) -> Result<Worker, String> {
+        for _ in 0..STARTS {
+            let mut worker = Worker::spawn(program, orders, limits)
+                .map_err(|error| format!("cannot start a worker process: {error}"))?;
+            match worker.ready() {
+                Ok(()) => return Ok(worker),
+                Err(Event::Died(death)) if death.how == How::Killed => {}
+                Err(Event::Died(death)) => {
+                    return Err(format!("a worker process does not start: {death}"));
+                }
+                Err(Event::Unable(why)) => return Err(why),
+                Err(Event::Ran(_) | Event::Abandoned) => {
+                    return Err("a worker process answers unasked".to_string());
+                }
+            }
+        }
+        Err(format!(
+            "somebody killed {STARTS} workers in a row as they started"
+        ))
+    }
+
+    fn spawn(program: &Path, orders: &Orders, limits: Limits) -> io::Result<Worker> {
+        let flight = Flight::new()?;
+        let (ours, theirs) = UnixStream::pair()?;
+        let child = Command::new(program)
+            .arg0("parallax")
+            .arg(WORKER_COMMAND)
+            .stdin(OwnedFd::from(theirs.try_clone()?))
+            .stdout(OwnedFd::from(theirs))
+            .stderr(flight.standard_error()?)
+            // Ctrl-C is for the supervisor, which lets workers come to an end.
+            .process_group(0)
+            .spawn()?;
+        ours.set_read_timeout(Some(TICK))?;
+        let mut worker = Worker {
+            child,
+            requests: ours.try_clone()?,
+            replies: BufReader::new(ours),
+            line: Vec::new(),
+            flight,
+            limits,
+            pass_on: std::env::var_os(BACKTRACE_VARIABLE).is_some(),
+            began: Instant::now(),
+            busy_before: None,
+            looked: Instant::now(),
+        };
+        // If it is dead already, that is seen when it is waited for.
+        let _ = protocol::say(&mut worker.requests, orders);
+        Ok(worker)
+    }
+
+    /// Waits until the worker is ready.
+    fn ready(&mut self) -> Result<(), Event> {
+        loop {
+            match self.hear() {
+                Ok(Some(Reply::Ready)) => {
+                    self.begin();
+                    return Ok(());
+                }
+                Ok(Some(Reply::Unable(why))) => return Err(Event::Unable(why)),
+                Ok(Some(Reply::Ran(ran))) => return Err(Event::Ran(ran)),
+                Ok(None) if self.began.elapsed() < START_LIMIT => {}
+                Ok(None) => {
+                    let (busy, wall) = (self.busy(), START_LIMIT);
+                    return Err(Event::Died(self.end(How::Hung { busy, wall })));
+                }
+                Err(how) => return Err(Event::Died(self.end_by_itself(how))),
+            }
+        }
+    }
+
+    /// Asks for a case. Cases are run in the order in which they are asked for.
+    pub fn run(&mut self, case: u64) {
+        // If it is dead, that is seen when it is waited for.
+        let _ = protocol::say(&mut self.requests, &Request::Run(case));
+    }
+
+    /// Waits until something becomes of the case under way. If that takes until `enough` says so,
+    /// nothing does.
+    pub fn wait(&mut self, enough: impl Fn() -> bool) -> Event {
+        loop {
+            match self.hear() {
+                Ok(Some(Reply::Ran(ran))) => {
+                    self.begin();
+                    return Event::Ran(ran);
+                }
+                Ok(Some(Reply::Unable(why))) => return Event::Unable(why),
+                Ok(Some(Reply::Ready)) => return Event::Died(self.end(How::Babbled)),
+                Ok(None) if enough() => return Event::Abandoned,
+                Ok(None) => {
+                    if let Some(how) = self.over_limit() {
+                        return Event::Died(self.end(how));
+                    }
+                }
+                Err(how) => return Event::Died(self.end_by_itself(how)),
+            }
+        }
+    }
+
+    /// Lets the worker come to its end.
+    pub fn finish(mut self) {
+        // It ends when it hears that nothing more will be asked; that the socket is gone already
+        // is no less.
+        let _ = self.requests.shutdown(std::net::Shutdown::Both);
+        self.await_end();
+    }
+
+    fn begin(&mut self) {
+        self.began = Instant::now();
+        self.busy_before = None;
+        if self.pass_on {
+            eprint!("{}", self.flight.new_words());
+        }
+    }
+
+    /// Hears the next reply; nothing if there is none within a tick.
+    ///
+    /// # Errors
+    /// That it babbles; or `None` if it is no longer there.
+    fn hear(&mut self) -> Result<Option<Reply>, Option<How>> {
+        loop {
+            let room = LINE_BYTES.saturating_sub(self.line.len() as u64);
+            let mut replies = (&mut self.replies).take(room);
+            match replies.read_until(b'\n', &mut self.line) {
+                Ok(_) if self.line.ends_with(b"\n") => {
+                    let reply = serde_json::from_slice(&self.line);
+                    self.line.clear();
+                    return reply.map(Some).map_err(|_| Some(How::Babbled));
+                }
+                Ok(_) if room == 0 => return Err(Some(How::Babbled)),
+                Ok(0) => return Err(None),
+                // The end of what may be read, or of what there is: the next turn tells.
+                Ok(_) => {}
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => return Ok(None),
+                    _ => return Err(None),
+                },
+            }
+        }
+    }
+
+    /// Whether the case under way takes more than it may.
+    fn over_limit(&mut self) -> Option<How> {
+        let memory = self.resident();
+        if memory > self.limits.memory {
+            return Some(How::TookMemory(memory));
+        }
+        let busy = self.busy();
+        let before = *self.busy_before.get_or_insert(busy);
+        let (busy, wall) = (busy.saturating_sub(before), self.began.elapsed());
+        let hung = busy > self.limits.time || wall > self.limits.time * IDLE_FACTOR;
+        hung.then_some(How::Hung { busy, wall })
+    }
+
+    /// Whether the worker, between two cases, holds on to more memory than it may: what it keeps from
+    /// case to case is no case's fault.
+    pub fn is_bloated(&mut self) -> bool {
+        if self.looked.elapsed() < TICK {
+            return false;
+        }
+        self.looked = Instant::now();
+        self.resident() > self.limits.memory
+    }
+
+    /// Ends the worker.
+    pub fn end(&mut self, how: How) -> Death {
+        // It may be dead already.
+        let _ = self.child.kill();
+        self.await_end();
+        self.death(how)
+    }
+
+    /// What is to be said of a worker that has closed its end, or of one that babbles.
+    fn end_by_itself(&mut self, how: Option<How>) -> Death {
+        if let Some(how) = how {
+            return self.end(how);
+        }
+        let how = match self.await_end() {
+            Some(status) => match (status.signal(), status.code()) {
+                (Some(libc::SIGKILL), _) => How::Killed,
+                (Some(signal), _) => How::Signal(signal),
+                (None, code) => How::Exited(code.unwrap_or(0)),
+            },
+            None => How::Babbled,
+        };
+        self.death(how)
+    }
+
+    fn death(&self, how: How) -> Death {
+        Death {
+            how,
+            last_words: self.flight.last_words(),
+            input: self.flight.input(),
+        }
+    }
+
+    /// Waits for the end of the process for a while, then ends it. How it ended, if by itself.
+    fn await_end(&mut self) -> Option<ExitStatus> {
+        let closed = Instant::now();
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) if closed.elapsed() < END_LIMIT => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                _ => {
+                    let _ = self.child.kill();
+                    let _ = self.child.wait();
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// The processor time that the worker has used.
+    fn busy(&self) -> Duration {
+        // proc(5): after the name, which is in parentheses and may hold anything, fields 3 and on.
+        let stat = self.proc("stat");
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let mut fields = fields.split_ascii_whitespace().skip(11);
+        let mut ticks = || {
+            fields
+                .next()
+                .and_then(|it| it.parse::<u64>().ok())
+                .unwrap_or(0)
+        };
+        let ticks = ticks() + ticks();
+        Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second().max(1))
+    }
+
+    /// The bytes of memory that the worker uses.
+    fn resident(&self) -> u64 {
+        let statm = self.proc("statm");
+        let pages = statm.split_ascii_whitespace().nth(1);
+        let pages: u64 = pages.and_then(|it| it.parse().ok()).unwrap_or(0);
+        pages * rustix::param::page_size() as u64
+    }
+
+    fn proc(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap_or_default()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Death {
+    /// Why the case under way ends without a verdict; nothing if this death is a finding.
+    pub fn reason(&self) -> Option<Reason> {
+        match self.how {
+            How::Killed => Some(Reason::Killed),
+            How::Hung { .. } => Some(Reason::Hung),
+            How::TookMemory(_) => Some(Reason::OutOfMemory),
+            // What the standard library says before it aborts.
+            How::Signal(libc::SIGABRT) if self.last_words.contains("memory allocation of ") => {
+                Some(Reason::OutOfMemory)
+            }
+            How::Signal(_) | How::Exited(_) | How::Babbled => None,
+        }
+    }
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            How::Signal(signal) => write!(f, "it died of signal {signal}{}", signal_name(signal)),
+            How::Killed => f.write_str("it was killed"),
+            How::Exited(status) => write!(f, "it exited with status {status}"),
+            How::Hung { busy, wall } => write!(
+                f,
+                "it was ended after {} s, of which it worked {} s",
+                wall.as_secs(),
+                busy.as_secs()
+            ),
+            How::TookMemory(bytes) => {
+                write!(f, "it was ended, using {} MiB of memory", bytes >> 20)
+            }
+            How::Babbled => f.write_str("it was ended: what it said was no answer"),
+        }
+    }
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.how.fmt(f)?;
+        if !self.last_words.is_empty() {
+            write!(f, ", its last words: {}", self.last_words)?;
+        }
+        Ok(())
+    }
+}
+
+/// The name of a signal by which processes die.
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGABRT => " (SIGABRT)",
+        libc::SIGSEGV => " (SIGSEGV)",
+        libc::SIGBUS => " (SIGBUS)",
+        libc::SIGILL => " (SIGILL)",
+        libc::SIGFPE => " (SIGFPE)",
+        libc::SIGTRAP => " (SIGTRAP)",
+        libc::SIGSYS => " (SIGSYS)",
+        libc::SIGTERM => " (SIGTERM)",
+        libc::SIGPIPE => " (SIGPIPE)",
+        _ => "",
+    }
+}

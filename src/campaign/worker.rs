@@ -1,0 +1,59 @@
+//! A worker: a process that runs the cases its supervisor asks for, one after the other, and says
+//! what came of each. It writes nothing but its answers, and notes each input where it outlives
+//! the worker ([`super::flight`]) before anything is done with it.
+
+use std::io::{self, BufReader};
+
+use super::examine::Examiner;
+use super::flight::Note;
+use super::protocol::{Orders, Reply, Request, hear, say};
+
+/// Serves the supervisor on standard input and output until it has no more to ask.
+///
+/// # Errors
+/// If there is no supervisor there.
+pub fn serve() -> io::Result<()> {
+    let mut requests = BufReader::new(io::stdin().lock());
+    let mut replies = io::stdout().lock();
+    let note = Note::open()?;
+    let orders: Orders = hear(&mut requests)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    die_with_parent()?;
+    let mut examiner = match Examiner::new(orders.job) {
+        Ok(examiner) => examiner,
+        Err(why) => return say(&mut replies, &Reply::Unable(why)),
+    };
+    say(&mut replies, &Reply::Ready)?;
+    let mut company = false;
+    while let Some(Request::Run(case)) = hear(&mut requests)? {
+        let mishap = orders
+            .mishaps
+            .iter()
+            .find(|mishap| mishap.case == case && (company || !mishap.in_company));
+        let ran = examiner.examine(case, |attempt, bytes| {
+            // What cannot be noted can be made again from the number of the case.
+            let _ = note.input(case, attempt, bytes);
+            if let Some(mishap) = mishap {
+                mishap.kind.happen();
+            }
+        });
+        match ran {
+            Ok(ran) => say(&mut replies, &Reply::Ran(Box::new(ran)))?,
+            Err(why) => return say(&mut replies, &Reply::Unable(why)),
+        }
+        company = true;
+    }
+    Ok(())
+}
+
+/// Has the system end this process when the supervisor's does, however that ends; and lets it leave
+/// no image of its memory behind when it crashes, since address space is reserved by the gigabyte.
+fn die_with_parent() -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, Signal};
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let nothing = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    rustix::process::setrlimit(Resource::Core, nothing)?;
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! Workers that nothing brings down, or rather: whose going down loses nothing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::run::{Folder, PARALLAX, Ran, parallax};
+
+/// A fault that nearly every case of one generator meets.
+const FAULT: &str = "--fault=no-interrupt-check";
+const GENERATOR: &str = "--generators=interrupts";
+
+fn fuzz(folder: &Folder, arguments: &[&str]) -> Ran {
+    let artifacts = folder.file("artifacts");
+    let all = ["fuzz", "--json", "--artifacts", &artifacts];
+    parallax(all.iter().chain(arguments))
+}
+
+fn start(folder: &Folder, arguments: &[&str]) -> Child {
+    Command::new(PARALLAX)
+        .args(["fuzz", "--json", "--artifacts", &folder.file("artifacts")])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs")
+}
+
+/// The processes that a process has started.
+fn children(of: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").expect("processes");
+    let ids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    ids.filter(|id| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        let mut fields = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or("")
+            .split_ascii_whitespace();
+        let alive = fields.next().is_some_and(|state| state != "Z");
+        alive && fields.next().and_then(|it| it.parse().ok()) == Some(of)
+    })
+    .collect()
+}
+
+fn kill(process: u32) {
+    // It may be gone by now.
+    let _ = Command::new("kill")
+        .args(["-9", &process.to_string()])
+        .stderr(Stdio::null())
+        .status();
+}
+
+fn names(json: &Value) -> BTreeSet<String> {
+    let paths = json.as_array().expect("paths").iter();
+    let name = |path: &Value| path.as_str()?.rsplit('/').next().map(str::to_string);
+    paths.map(|path| name(path).expect("a path")).collect()
+}
+
+/// The number of the case in the name of an input.
+fn case(name: &str) -> &str {
+    let stem = name.strip_suffix(".bin").expect("an input");
+    stem.rsplit('-').next().expect("a number")
+}
+
+fn read(folder: &Folder, name: &str) -> Vec<u8> {
+    let path = Path::new(&folder.file("artifacts")).join(name);
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn killing_workers_loses_nothing() {
+    let arguments = ["--cases=150", "--seed=3", "--jobs=2", FAULT, GENERATOR];
+    let quiet = Folder::new();
+    let undisturbed = fuzz(&quiet, &arguments).json();
+    let found = names(&undisturbed["artifacts"]);
+    assert!(found.len() > 50, "{undisturbed}");
+
+    let folder = Folder::new();
+    let mut child = start(&folder, &arguments);
+    let mut killed = 0;
+    let mut random = 12345_u32;
+    while child.try_wait().expect("a state").is_none() {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        std::thread::sleep(Duration::from_millis(u64::from(random >> 16) % 60));
+        let workers = children(child.id());
+        // Enough is enough: each time, a worker has to be started again.
+        if !workers.is_empty() && killed < 40 {
+            kill(workers[(random >> 8) as usize % workers.len()]);
+            killed += 1;
+        }
+    }
+    let ran: Ran = child.wait_with_output().expect("it ends").into();
+    let json = ran.json();
+    assert!(killed > 3, "{ran:?}");
+    assert_eq!(json["cases"], 150, "{json}");
+    assert!(json["workers_lost"].as_u64() > Some(0), "{json}");
+    // A case whose worker is killed each time has no verdict, and its input is kept nevertheless.
+    let aside = names(&json["set_aside"]);
+    let aside: BTreeSet<&str> = aside.iter().map(|name| case(name)).collect();
+    let again = names(&json["artifacts"]);
+    for name in &found {
+        if aside.contains(case(name)) {
+            continue;
+        }
+        assert!(again.contains(name), "{name} is lost: {json}");
+        assert_eq!(read(&folder, name), read(&quiet, name), "{name}");
+    }
+    assert_eq!(again.difference(&found).count(), 0, "{json}");
+    if aside.is_empty() {
+        for key in [
+            "agreed",
+            "diverged",
+            "known",
+            "inconclusive",
+            "calls",
+            "opcodes",
+            "engines",
+        ] {
+            assert_eq!(json[key], undisturbed[key], "{key}");
+        }
+    }
+}
+
+/// Nothing that a case does to its worker ends the run, changes what comes of another case, or
+/// depends on the number of workers.
+#[test]
+fn what_brings_a_worker_down_is_told_with_its_input() {
+    let mishaps =
+        "--mishaps=abort@3,stack-overflow@5,exit@7,babble@9,panic@11,spin@13,memory@15,sleep@17";
+    let limits = ["--case-time=500ms", "--case-memory=1024"];
+    let run = |folder: &Folder, more: &[&str]| {
+        let arguments = [
+            &["--cases=40", "--seed=5", "--engines=x86_64"],
+            &limits[..],
+            more,
+        ];
+        fuzz(folder, &arguments.concat())
+    };
+    let quiet = Folder::new();
+    let undisturbed = run(&quiet, &[]).json();
+    let mut reports = Vec::new();
+    for jobs in ["--jobs=1", "--jobs=3"] {
+        let folder = Folder::new();
+        let ran = run(&folder, &[mishaps, jobs]);
+        assert_eq!(ran.status, Some(1), "{ran:?}");
+        let json = ran.json();
+        assert_eq!(json["cases"], 40);
+        assert_eq!(json["diverged"], 5, "{json}");
+        assert_eq!(json["inconclusive"]["hung"], 2, "{json}");
+        assert_eq!(json["inconclusive"]["out-of-memory"], 1, "{json}");
+        let agreed = |json: &Value| json["agreed"].as_u64().expect("a count");
+        assert_eq!(agreed(&json), agreed(&undisturbed) - 8, "{json}");
+        let aside = ["hung-5-13.bin", "hung-5-17.bin", "out-of-memory-5-15.bin"];
+        assert_eq!(names(&json["set_aside"]), aside.map(str::to_string).into());
+        let said = [
+            (3, "SIGABRT"),
+            (5, "overflowed its stack"),
+            (7, "it exited with status 0"),
+            (9, "no answer"),
+            (11, "panicked: a mishap"),
+        ];
+        for (case, words) in said {
+            let text = read(&folder, &format!("differential-5-{case}.txt"));
+            let text = String::from_utf8(text).expect("text");
+            assert!(text.contains(words), "{text}");
+            // The input is the one that the case is made from, and nothing is wrong with that.
+            let path = folder.file(&format!("artifacts/differential-5-{case}.bin"));
+            assert_eq!(parallax(["repro", &path]).status, Some(0));
+        }
+        reports.push(
+            [
+                "agreed",
+                "diverged",
+                "known",
+                "inconclusive",
+                "calls",
+                "oracles",
+            ]
+            .map(|key| json[key].clone()),
+        );
+    }
+    assert_eq!(reports[0], reports[1]);
+}
+
+/// What an earlier case did to the worker is no fault of the case at which it shows.
+#[test]
+fn a_case_that_is_innocent_is_found_to_be_so() {
+    let folder = Folder::new();
+    let ran = fuzz(
+        &folder,
+        &[
+            "--cases=20",
+            "--seed=5",
+            "--mishaps=abort@9!,spin@13!",
+            "--case-time=500ms",
+        ],
+    );
+    let json = ran.json();
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    assert_eq!(json["workers_lost"], 2, "{json}");
+    // That a worker crashed is told; that one hung which need not have, is only counted.
+    assert_eq!(
+        (&json["diverged"], &json["inconclusive"]),
+        (&1.into(), &serde_json::json!({}))
+    );
+    let text = String::from_utf8(read(&folder, "differential-5-9.txt")).expect("text");
+    assert!(
+        text.contains("does not if it runs nothing else before"),
+        "{text}"
+    );
+}
+
+#[test]
+fn workers_end_with_their_supervisor() {
+    let folder = Folder::new();
+    let mut child = start(&folder, &["--seed=1", "--jobs=2"]);
+    let began = Instant::now();
+    let mut workers = Vec::new();
+    while workers.len() < 2 && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(20));
+        workers = children(child.id());
+    }
+    assert_eq!(workers.len(), 2);
+    kill(child.id());
+    child.wait().expect("it ends");
+    let began = Instant::now();
+    let alive = |id: &u32| {
+        let command = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        command.contains("worker")
+    };
+    while workers.iter().any(alive) {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "{workers:?} live on"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_worker_is_nothing_to_be_run_by_hand() {
+    parallax(["worker"]).is_refused(&["for `parallax fuzz` to run"]);
+    assert!(!parallax(["--help"]).stdout.contains("worker"));
+}
