@@ -1,13 +1,14 @@
 //! What the fuzz targets call: one input, examined as `parallax repro` examines it.
 
 use std::cell::RefCell;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parallax_oracles::{Finding, Verdict};
 
-use crate::generate::{Generators, case_from_bytes};
+use crate::generate::{Generators, case_from_bytes, mutator};
 use crate::harness::{Harness, default_subjects};
 use crate::stats::Stats;
 
@@ -39,30 +40,75 @@ struct Session {
 /// up in 200 MB of debug information.
 const OPTIONS: [&str; 2] = ["-entropic=0", "-print_funcs=0"];
 
+/// An option of our own: leave all mutations and crossings to libFuzzer, to see what ours are worth.
+const NO_MUTATOR: &str = "-custom_mutator=0";
+
+/// libFuzzer's option behind which it reads no others; ours stand there.
+const LAST_OPTION: &str = "-ignore_remaining_args=1";
+
+/// Whether [`NO_MUTATOR`] is among the arguments.
+static WITHOUT_MUTATOR: AtomicBool = AtomicBool::new(false);
+
 /// Starts the process over with the libFuzzer options that targets here want, for those that the
 /// command line does not set: libFuzzer takes options from there alone. To be called before it
 /// reads them.
 pub fn init() {
     let given: Vec<_> = std::env::args_os().skip(1).collect();
-    let missing: Vec<&str> = OPTIONS
-        .into_iter()
-        .filter(|option| !sets(&given, option))
-        .collect();
-    if missing.is_empty() {
+    let without_mutator = given.iter().any(|arg| arg == NO_MUTATOR);
+    WITHOUT_MUTATOR.store(without_mutator, Ordering::Relaxed);
+    let wanted = arguments(&given);
+    if wanted == given {
         return;
     }
     let Ok(program) = std::env::current_exe() else {
         return;
     };
     // Returns only if it fails; then fuzzing is slow, but it is fuzzing.
-    let error = std::process::Command::new(program)
-        .args(&given)
-        .args(&missing)
-        .exec();
+    let error = std::process::Command::new(program).args(&wanted).exec();
+    let wanted = wanted.join(OsStr::new(" "));
     eprintln!(
         "parallax: cannot start over with {}: {error}",
-        missing.join(" ")
+        wanted.display()
     );
+}
+
+/// The arguments with which to run where these are given.
+fn arguments(given: &[OsString]) -> Vec<OsString> {
+    let last = given.iter().position(|arg| arg == LAST_OPTION);
+    let (options, ignored) = given.split_at(last.unwrap_or(given.len()));
+    let missing = OPTIONS.into_iter().filter(|option| !sets(options, option));
+    let (ours, mut wanted): (Vec<_>, Vec<_>) =
+        options.iter().cloned().partition(|arg| arg == NO_MUTATOR);
+    wanted.extend(missing.map(OsString::from));
+    wanted.extend_from_slice(ignored);
+    if last.is_none() && !ours.is_empty() {
+        wanted.push(OsString::from(LAST_OPTION));
+    }
+    wanted.extend(ours);
+    wanted
+}
+
+/// Mutates an input as [`mutator::mutate_for`] does, or as libFuzzer alone does if that is asked for.
+pub fn mutate(
+    generators: Generators,
+    data: &mut [u8],
+    size: usize,
+    max_size: usize,
+    seed: u32,
+    libfuzzer: impl Fn(&mut [u8], usize, usize) -> usize,
+) -> usize {
+    if WITHOUT_MUTATOR.load(Ordering::Relaxed) {
+        return libfuzzer(data, size, max_size);
+    }
+    mutator::mutate_for(generators, data, size, max_size, seed, libfuzzer)
+}
+
+/// Crosses two inputs as [`mutator::cross_for`] does, or not at all if mutations are left to libFuzzer.
+pub fn cross(generators: Generators, one: &[u8], other: &[u8], out: &mut [u8], seed: u32) -> usize {
+    if WITHOUT_MUTATOR.load(Ordering::Relaxed) {
+        return 0;
+    }
+    mutator::cross_for(generators, one, other, out, seed)
 }
 
 /// Whether a command line sets the option of the form `-name=value`.
@@ -150,6 +196,29 @@ mod tests {
             "-entropic=0"
         ));
         assert!(!sets(&[], "-entropic=0"));
+    }
+
+    #[test]
+    fn what_libfuzzer_does_not_know_stands_behind_what_it_does() {
+        let wanted = |args: &[&str]| {
+            let given: Vec<OsString> = args.iter().map(OsString::from).collect();
+            let wanted = arguments(&given);
+            // That is an end of starting over.
+            assert_eq!(arguments(&wanted), wanted);
+            wanted.join(OsStr::new(" ")).into_string().expect("text")
+        };
+        assert_eq!(
+            wanted(&["c", "-entropic=1"]),
+            "c -entropic=1 -print_funcs=0"
+        );
+        assert_eq!(
+            wanted(&["-custom_mutator=0", "c"]),
+            "c -entropic=0 -print_funcs=0 -ignore_remaining_args=1 -custom_mutator=0"
+        );
+        assert_eq!(
+            wanted(&["c", "-ignore_remaining_args=1", "-entropic=1"]),
+            "c -entropic=0 -print_funcs=0 -ignore_remaining_args=1 -entropic=1"
+        );
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! Programs about references, on the reference and every engine under test.
 #![no_main]
 
-use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
-use parallax::generate::mutator::mutate_for;
+use libfuzzer_sys::{fuzz_crossover, fuzz_mutator, fuzz_target, fuzzer_mutate};
 use parallax::generate::{Generator, Generators};
 use parallax::libfuzzer;
 
@@ -12,5 +11,15 @@ fuzz_target!(init: libfuzzer::init(), |data: &[u8]| {
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     let generators = Generators::only(Generator::References);
-    mutate_for(generators, data, size, max_size, seed, fuzzer_mutate)
+    libfuzzer::mutate(generators, data, size, max_size, seed, fuzzer_mutate)
+});
+
+fuzz_crossover!(|one: &[u8], other: &[u8], out: &mut [u8], seed: u32| {
+    libfuzzer::cross(
+        Generators::only(Generator::References),
+        one,
+        other,
+        out,
+        seed,
+    )
 });

@@ -10,7 +10,7 @@ use wasm_encoder::Instruction;
 
 use super::ops::{self, Op};
 use super::sketch::{Body, constant, load};
-use super::source::Source;
+use super::source::{PieceKind, Source};
 use super::values::Palette;
 use crate::case::module::ValType;
 
@@ -65,11 +65,14 @@ impl Scope {
 
     /// Emits an expression of type `ty` no deeper than `depth`.
     pub fn expression(&self, ty: ValType, depth: u32, body: &mut Body, source: &mut Source<'_>) {
+        let start = source.place();
         if depth == 0 || source.percent(15) {
-            return self.leaf(ty, body, source);
+            self.leaf(ty, body, source);
+        } else {
+            let op = *source.pick(with_result(ty, self.traps));
+            self.apply(op, depth - 1, body, source);
         }
-        let op = *source.pick(with_result(ty, self.traps));
-        self.apply(op, depth - 1, body, source);
+        source.mark(PieceKind::Value(ty), start);
     }
 
     /// Emits `op` over expressions no deeper than `depth`.

@@ -30,6 +30,12 @@ impl Header {
     /// Splits an input into head and body. What is missing of a head follows from the bytes that
     /// are there.
     pub fn split(data: &[u8]) -> (Header, &[u8]) {
+        let (head, body) = Header::bytes(data);
+        (Header::read(&head), body)
+    }
+
+    /// Splits an input into the bytes of its head, all of them, and its body.
+    pub fn bytes(data: &[u8]) -> ([u8; HEADER_BYTES], &[u8]) {
         let mut head = [0; HEADER_BYTES];
         let taken = data.len().min(HEADER_BYTES);
         head[..taken].copy_from_slice(&data[..taken]);
@@ -43,20 +49,24 @@ impl Header {
             });
             Rng::new(seed).fill(&mut head[taken..]);
         }
+        (head, &data[taken..])
+    }
+
+    /// Takes a head apart.
+    pub fn read(head: &[u8; HEADER_BYTES]) -> Header {
         let word = |at: usize| {
             let mut bytes = [0; 8];
             bytes.copy_from_slice(&head[at..at + 8]);
             u64::from_le_bytes(bytes)
         };
-        let header = Header {
+        Header {
             generator: head[0],
             linking: head[1],
             settings: [head[2], head[3], head[4], head[5], head[6], head[7]],
             call_seed: word(8),
             host_seed: word(16),
             shape_seed: word(24),
-        };
-        (header, &data[taken..])
+        }
     }
 
     /// The generator this input asks for, among those that may be used.

@@ -10,7 +10,6 @@ use wasm_encoder::{BlockType, ConstExpr, Instruction};
 
 use super::calls::CallPlan;
 use super::expr::{Scope, TYPES};
-use super::input::Header;
 use super::sketch::{Body, Origin, Sketch, store};
 use super::source::Source;
 use super::{GenerateError, Generated};
@@ -23,17 +22,15 @@ const LAST_TICK: u32 = 20;
 /// Iterations of the loops that tick.
 const ITERATIONS: u32 = 24;
 
-/// Makes a module from an input's head and body.
+/// Makes a module from what is drawn from an input.
 pub(super) fn module(
-    header: &Header,
-    body: &[u8],
+    source: &mut Source<'_>,
     settings: &mut Settings,
 ) -> Result<Generated, GenerateError> {
     settings.canonicalise_nans = true;
-    let mut source = Source::new(body, header.shape_seed);
     settings.interrupt_at = u64::from(source.range(1, LAST_TICK));
     Ok(Generated {
-        wasm: program(&mut source),
+        wasm: program(source),
         plan: CallPlan {
             budget: 8,
             rounds: 2,

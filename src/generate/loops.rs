@@ -15,7 +15,6 @@ mod program;
 mod statements;
 
 use super::calls::CallPlan;
-use super::input::Header;
 use super::source::Source;
 use super::{GenerateError, Generated};
 use crate::case::Settings;
@@ -23,17 +22,15 @@ use crate::case::Settings;
 /// About how many loop iterations a call may come to.
 const MOST_WORK: u32 = 800;
 
-/// Makes a module from an input's head and body.
+/// Makes a module from what is drawn from an input.
 pub(super) fn module(
-    header: &Header,
-    body: &[u8],
+    source: &mut Source<'_>,
     settings: &mut Settings,
 ) -> Result<Generated, GenerateError> {
     // Programs store what they compute: a NaN's payload would show.
     settings.canonicalise_nans = true;
-    let mut source = Source::new(body, header.shape_seed);
     Ok(Generated {
-        wasm: program::module(&mut source),
+        wasm: program::module(source),
         plan: CallPlan {
             budget: 8,
             rounds: 3,

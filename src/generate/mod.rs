@@ -27,12 +27,14 @@
 //! them as they are and a mutation of a seed leaves the module as it is.
 
 mod calls;
+pub mod dictionary;
 mod expr;
 pub mod input;
 mod interrupts;
 mod loops;
 pub mod mutator;
 mod ops;
+mod outline;
 mod references;
 mod relink;
 pub mod rng;
@@ -53,6 +55,8 @@ use crate::case::wast::case_from_file;
 use crate::case::{Case, Settings};
 use calls::{CallPlan, add_calls};
 use input::Header;
+use rng::Rng;
+use source::Source;
 
 /// In how many of 100 modules that could use `externref` it stays. An engine that has no support
 /// for it refuses those.
@@ -298,13 +302,45 @@ fn generate(
     body: &[u8],
     settings: &mut Settings,
 ) -> Result<Generated, GenerateError> {
+    let mut source = Source::new(body, header.shape_seed);
+    generate_from(generator, header, &mut source, settings)
+}
+
+fn generate_from(
+    generator: Generator,
+    header: &Header,
+    source: &mut Source<'_>,
+    settings: &mut Settings,
+) -> Result<Generated, GenerateError> {
     match generator {
-        Generator::WasmSmith => wasm_smith::module(header, body, settings),
-        Generator::SingleOp => single_op::module(header, body, settings),
-        Generator::Loops => loops::module(header, body, settings),
-        Generator::Interrupts => interrupts::module(header, body, settings),
-        Generator::References => references::module(header, body, settings),
+        Generator::WasmSmith => wasm_smith::module(header, source.rest(), settings),
+        Generator::SingleOp => single_op::module(source, settings),
+        Generator::Loops => loops::module(source, settings),
+        Generator::Interrupts => interrupts::module(source, settings),
+        Generator::References => references::module(header, source, settings),
     }
+}
+
+/// The generator and the head of the second of two modules, and what linking them draws from.
+fn second_of(generator: Generator, among: Generators, header: &Header) -> (Generator, Header, Rng) {
+    let mut rng = header.shape().fork(1);
+    let second_header = Header {
+        shape_seed: rng.next_u64(),
+        ..header.clone()
+    };
+    let second_generator = among
+        .choose(rng.next_u32() as u8)
+        .filter(|generator| *generator != Generator::Interrupts)
+        .unwrap_or(generator);
+    (second_generator, second_header, rng)
+}
+
+/// The module that an input makes which is not one itself; the first, if it makes two.
+fn one_module(data: &[u8]) -> Option<Vec<u8>> {
+    let (header, body) = Header::split(data);
+    let generator = header.generator(Generators::all())?;
+    let generated = generate(generator, &header, body, &mut header.settings());
+    generated.ok().map(|generated| generated.wasm)
 }
 
 /// A case of one module, all of whose functions are called.
@@ -353,15 +389,7 @@ fn case_of_two_modules(
     let first = Module::from_wasm(&first.wasm, None)?;
     let first = Module::from_wasm(&first.wasm, None)?;
 
-    let mut rng = header.shape().fork(1);
-    let second_header = Header {
-        shape_seed: rng.next_u64(),
-        ..header.clone()
-    };
-    let second_generator = among
-        .choose(rng.next_u32() as u8)
-        .filter(|generator| *generator != Generator::Interrupts)
-        .unwrap_or(generator);
+    let (second_generator, second_header, rng) = second_of(generator, among, header);
     let second = generate(second_generator, &second_header, second_body, &mut settings)?;
     let second_plan = second.plan.half();
     let second = Module::from_wasm(&second.wasm, None)?;

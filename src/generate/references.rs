@@ -38,13 +38,12 @@ const CAPACITIES: [u32; 16] = [1, 2, 3, 4, 8, 64, 512, 4096, 1, 1, 1, 2, 2, 3, 4
 /// Makes a module from an input's head and body.
 pub(super) fn module(
     header: &Header,
-    body: &[u8],
+    source: &mut Source<'_>,
     settings: &mut Settings,
 ) -> Result<Generated, GenerateError> {
     settings.activations_capacity = CAPACITIES[usize::from(header.activations() >> 4)];
-    let mut source = Source::new(body, header.shape_seed);
     Ok(Generated {
-        wasm: program::module(&mut source),
+        wasm: program::module(source),
         plan: CallPlan {
             budget: 10,
             rounds: 3,

@@ -11,26 +11,23 @@ mod tables;
 mod values;
 
 use super::calls::CallPlan;
-use super::input::Header;
 use super::source::Source;
 use super::{GenerateError, Generated};
 use crate::case::Settings;
 
-/// Makes a module from an input's head and body.
+/// Makes a module from what is drawn from an input.
 pub(super) fn module(
-    header: &Header,
-    body: &[u8],
+    source: &mut Source<'_>,
     settings: &mut Settings,
 ) -> Result<Generated, GenerateError> {
     // These modules store what they compute: a NaN's payload would show.
     settings.canonicalise_nans = true;
-    let mut source = Source::new(body, header.shape_seed);
     let wasm = match source.below(20) {
-        0..=9 => values::module(&mut source),
-        10..=14 => memory::accesses(&mut source),
-        15 => memory::bulk(&mut source),
-        16..=17 => tables::calls(&mut source),
-        _ => tables::accesses(&mut source),
+        0..=9 => values::module(source),
+        10..=14 => memory::accesses(source),
+        15 => memory::bulk(source),
+        16..=17 => tables::calls(source),
+        _ => tables::accesses(source),
     };
     Ok(Generated {
         wasm,
@@ -49,12 +46,8 @@ mod tests {
     #[test]
     fn modules_are_valid() {
         for seed in 0..3_000 {
-            let header = Header::split(&[]).0;
-            let header = Header {
-                shape_seed: seed,
-                ..header
-            };
-            let made = module(&header, &[], &mut Settings::default()).expect("a module");
+            let mut source = Source::new(&[], seed);
+            let made = module(&mut source, &mut Settings::default()).expect("a module");
             if let Err(error) = wasmparser::validate(&made.wasm) {
                 panic!("seed {seed}: {error}");
             }

@@ -2,55 +2,12 @@
 
 use parallax_oracles::{FuncIdentity, ObjectId, Value};
 
+use super::dictionary::{BOUNDS, ENDS_32, ENDS_64, FLOATS, NANS_32, NANS_64, NARROW, PATTERNS};
 use super::rng::Rng;
 use crate::case::module::ValType;
 
 /// Host objects that arguments name: numbers 0 to this, exclusively.
 const OBJECTS: u32 = 6;
-
-/// NaNs other than the canonical one, as positive bit patterns of 32 bits.
-const NANS_32: [u32; 4] = [0x7fc0_0001, 0x7fff_ffff, 0x7f80_0001, 0x7fa0_0000];
-
-/// The same of 64 bits.
-const NANS_64: [u64; 4] = [
-    0x7ff8_0000_0000_0001,
-    0x7fff_ffff_ffff_ffff,
-    0x7ff0_0000_0000_0001,
-    0x7ff4_0000_0000_0000,
-];
-
-/// Floats of interest that have the same meaning in both widths; the bounds of integer types with
-/// their neighbours, and what rounds or overflows.
-const FLOATS: [f64; 28] = [
-    0.0,
-    1.0,
-    0.5,
-    1.5,
-    2.5,
-    0.499_999_999_999_999_94,
-    3.25,
-    1e-3,
-    1e10,
-    1e300,
-    127.0,
-    128.0,
-    255.9,
-    256.0,
-    32_767.0,
-    65_535.5,
-    2_147_483_520.0,
-    2_147_483_647.0,
-    2_147_483_648.0,
-    4_294_967_040.0,
-    4_294_967_295.0,
-    4_294_967_296.0,
-    9_223_371_487_098_961_920.0,
-    9_223_372_036_854_774_784.0,
-    9_223_372_036_854_775_808.0,
-    18_446_742_974_197_923_840.0,
-    18_446_744_073_709_549_568.0,
-    18_446_744_073_709_551_616.0,
-];
 
 /// The functions that an instance's module defines.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +60,7 @@ impl Palette {
             0..=8 => (*rng.pick(&FLOATS) as f32).to_bits(),
             9 => f32::INFINITY.to_bits(),
             10 => self.nan32(rng),
-            11 => *rng.pick(&[1, 0x007f_ffff, 0x0080_0000, 0x7f7f_ffff]),
+            11 => *rng.pick(&ENDS_32),
             12 | 13 => (rng.below(2_000) as f32).to_bits(),
             _ => {
                 let bits = rng.next_u32() & 0x7fff_ffff;
@@ -123,15 +80,7 @@ impl Palette {
             0..=8 => rng.pick(&FLOATS).to_bits(),
             9 => f64::INFINITY.to_bits(),
             10 => self.nan64(rng),
-            11 => *rng.pick(&[
-                1,
-                0x000f_ffff_ffff_ffff,
-                0x0010_0000_0000_0000,
-                0x7fef_ffff_ffff_ffff,
-                // What rounds to the largest finite or to the smallest float of 32 bits.
-                0x47ef_ffff_f000_0000,
-                0x36a0_0000_0000_0000,
-            ]),
+            11 => *rng.pick(&ENDS_64),
             12 | 13 => f64::from(rng.below(2_000)).to_bits(),
             _ => {
                 let bits = rng.next_u64() >> 1;
@@ -174,7 +123,8 @@ impl Palette {
     }
 }
 
-/// A 32-bit integer: small, around a power of two, around a page boundary, extreme, or random.
+/// A 32-bit integer: small, around a power of two, around a page boundary or another bound,
+/// extreme, or random.
 pub fn i32_of_interest(rng: &mut Rng) -> i32 {
     let near = |value: u32, rng: &mut Rng| value.wrapping_add(rng.below(3)).wrapping_sub(1);
     (match rng.below(16) {
@@ -188,23 +138,14 @@ pub fn i32_of_interest(rng: &mut Rng) -> i32 {
             .wrapping_add(rng.below(17))
             .wrapping_sub(8),
         10 => near(i32::MIN as u32, rng),
-        11 => *rng.pick(&[
-            0x7f,
-            0x80,
-            0xff,
-            0x7fff,
-            0x8000,
-            0xffff,
-            0xffff_ff80,
-            0xffff_8000,
-        ]),
-        12 => *rng.pick(&[
-            0x5555_5555,
-            0xaaaa_aaaa,
-            0x0f0f_0f0f,
-            0x00ff_00ff,
-            0x8080_8080,
-        ]),
+        11 => {
+            let patterns = rng.percent(40);
+            *rng.pick(if patterns { &PATTERNS } else { &NARROW[..] })
+        }
+        12 => {
+            let bound = *rng.pick(&BOUNDS) as u32;
+            near(bound, rng)
+        }
         13 => rng.below(0x1_0000),
         _ => rng.next_u32(),
     }) as i32
@@ -215,9 +156,14 @@ pub fn i64_of_interest(rng: &mut Rng) -> i64 {
     match rng.below(8) {
         0..=2 => i64::from(i32_of_interest(rng)),
         3 => i64::from(i32_of_interest(rng) as u32),
-        4 => (1u64 << rng.below(64))
-            .wrapping_add(u64::from(rng.below(3)))
-            .wrapping_sub(1) as i64,
+        4 => {
+            let value = if rng.percent(75) {
+                1u64 << rng.below(64)
+            } else {
+                *rng.pick(&BOUNDS)
+            };
+            value.wrapping_add(u64::from(rng.below(3))).wrapping_sub(1) as i64
+        }
         5 => i64::MIN
             .wrapping_add(i64::from(rng.below(3)))
             .wrapping_sub(1),

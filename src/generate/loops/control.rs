@@ -50,7 +50,7 @@ impl Writer<'_> {
             let ty = *source.pick(&TYPES);
             let result = encoded(ty);
             self.body.push(Instruction::If(BlockType::Result(result)));
-            self.statements(1, source);
+            self.statements(1, 1, source);
             self.value(ty, source);
             self.body.push(Instruction::Else);
             self.value(ty, source);
@@ -59,10 +59,10 @@ impl Writer<'_> {
             self.body.push(Instruction::LocalSet(variable));
         } else {
             self.body.push(Instruction::If(BlockType::Empty));
-            self.statements(source.range(1, 2), source);
+            self.statements(1, 2, source);
             if source.percent(40) {
                 self.body.push(Instruction::Else);
-                self.statements(1, source);
+                self.statements(1, 1, source);
             }
             self.body.push(Instruction::End);
         }
@@ -97,7 +97,7 @@ impl Writer<'_> {
         for case in 0..cases {
             self.body.push(Instruction::End);
             self.depth -= 1;
-            self.statements(1, source);
+            self.statements(1, 1, source);
             if source.percent(50) {
                 self.body.push(Instruction::Br(cases - 1 - case));
             }
@@ -113,10 +113,10 @@ impl Writer<'_> {
         }
         self.body.push(Instruction::Block(BlockType::Empty));
         self.depth += 1;
-        self.statements(1, source);
+        self.statements(1, 1, source);
         self.condition(source);
         self.body.push(Instruction::BrIf(0));
-        self.statements(1, source);
+        self.statements(1, 1, source);
         self.body.push(Instruction::End);
         self.depth -= 1;
     }
@@ -124,7 +124,7 @@ impl Writer<'_> {
     /// The loop that a function is about.
     pub(super) fn main_loop(&mut self, source: &mut Source<'_>) {
         let times = source.range(3, 24);
-        self.counted_loop(times, source.range(2, 4), source);
+        self.counted_loop(times, (2, 4), source);
     }
 
     pub(super) fn nested_loop(&mut self, source: &mut Source<'_>) {
@@ -132,11 +132,16 @@ impl Writer<'_> {
         if self.depth > 3 || self.times * times > MOST_WORK / 2 {
             return self.assign(source);
         }
-        self.counted_loop(times, source.range(1, 3), source);
+        self.counted_loop(times, (1, 3), source);
     }
 
-    /// A loop of `times` iterations; the form of its counting is drawn.
-    pub(super) fn counted_loop(&mut self, times: u32, statements: u32, source: &mut Source<'_>) {
+    /// A loop of `times` iterations and so many statements; the form of its counting is drawn.
+    pub(super) fn counted_loop(
+        &mut self,
+        times: u32,
+        statements: (u32, u32),
+        source: &mut Source<'_>,
+    ) {
         let counter = self.body.local(ValType::I32);
         let outer = self.counter.replace((counter, times));
         let outer_times = self.times;
@@ -150,7 +155,7 @@ impl Writer<'_> {
             0 | 1 => {
                 self.body.push(Instruction::Loop(BlockType::Empty));
                 self.depth += 1;
-                self.statements(statements, source);
+                self.statements(statements.0, statements.1, source);
                 self.body.extend(&[
                     Instruction::LocalGet(counter),
                     Instruction::I32Const(1),
@@ -174,7 +179,7 @@ impl Writer<'_> {
                     Instruction::BrIf(1),
                 ]);
                 self.depth += 2;
-                self.statements(statements, source);
+                self.statements(statements.0, statements.1, source);
                 self.body.extend(&[
                     Instruction::LocalGet(counter),
                     Instruction::I32Const(1),
@@ -201,7 +206,7 @@ impl Writer<'_> {
                     Instruction::LocalSet(carried),
                 ]);
                 self.depth += 1;
-                self.statements(statements, source);
+                self.statements(statements.0, statements.1, source);
                 self.scope.expression(ty, 1, &mut self.body, source);
                 self.body.extend(&[
                     Instruction::LocalGet(counter),

@@ -176,7 +176,7 @@ impl Program {
         scope.memory = Some((pointer, 0x100));
 
         let mut writer = Writer::new(self, scope, body, pointer, leaf);
-        writer.statements(source.range(1, 2), source);
+        writer.statements(1, 2, source);
         writer.main_loop(source);
         if source.percent(15) {
             writer.main_loop(source);

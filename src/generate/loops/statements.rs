@@ -7,7 +7,7 @@ use super::program::{Callee, Program, sum};
 use crate::case::module::ValType;
 use crate::generate::expr::{Scope, TYPES};
 use crate::generate::sketch::Body;
-use crate::generate::source::Source;
+use crate::generate::source::{PieceKind, Source};
 
 /// Bytes of code beyond which a function gets no further statements.
 const MOST_CODE: usize = 320;
@@ -67,13 +67,16 @@ impl<'p> Writer<'p> {
         *source.pick(self.scope.of_type(ty))
     }
 
-    /// Writes statements.
-    pub(super) fn statements(&mut self, count: u32, source: &mut Source<'_>) {
-        for _ in 0..count {
-            if self.body.size() > MOST_CODE {
+    /// Writes `low` to `high` statements, or as many as there is room for.
+    pub(super) fn statements(&mut self, low: u32, high: u32, source: &mut Source<'_>) {
+        for at in 0.. {
+            let start = source.place();
+            let room = self.body.size() <= MOST_CODE;
+            if !source.more(at, low, high, room) {
                 return;
             }
             self.statement(source);
+            source.mark(PieceKind::Item, start);
         }
     }
 

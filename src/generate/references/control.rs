@@ -51,7 +51,7 @@ impl Writer<'_> {
         self.number(source);
         self.body.push(Instruction::If(ty));
         self.nested(1, |writer| {
-            writer.statements(source.range(1, 2), source);
+            writer.statements(1, 2, source);
             writer.body.push(Instruction::Else);
             if source.percent(50) {
                 writer.consume(flow, source);
@@ -59,7 +59,7 @@ impl Writer<'_> {
                     writer.value(*item, source);
                 }
             }
-            writer.statements(source.below(2), source);
+            writer.statements(0, 1, source);
         });
         self.body.push(Instruction::End);
         self.consume(flow, source);
@@ -97,7 +97,7 @@ impl Writer<'_> {
             if source.percent(50) {
                 writer.collect();
             }
-            writer.statements(source.range(1, 2), source);
+            writer.statements(1, 2, source);
             if source.percent(60) {
                 writer.consume(flow, source);
                 for item in flow {
@@ -154,7 +154,7 @@ impl Writer<'_> {
             for arm in 0..2 {
                 writer.body.push(Instruction::End);
                 writer.consume(flow, source);
-                writer.statements(1, source);
+                writer.statements(1, 1, source);
                 for item in flow {
                     writer.value(*item, source);
                 }
@@ -180,7 +180,7 @@ impl Writer<'_> {
             Instruction::I32Eqz,
             Instruction::If(result),
         ]);
-        self.statements(2, source);
+        self.statements(2, 2, source);
         if source.percent(60) {
             self.collect();
         }
@@ -200,7 +200,7 @@ impl Writer<'_> {
         for _ in 0..held {
             self.consume_object(source);
         }
-        self.statements(source.below(2), source);
+        self.statements(0, 1, source);
         self.body.push(Instruction::End);
     }
 }

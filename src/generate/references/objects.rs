@@ -5,7 +5,7 @@ use wasm_encoder::{BlockType, Instruction, ValType as Encoded};
 use super::program::{Table, null};
 use super::statements::Writer;
 use crate::case::module::ValType;
-use crate::generate::source::Source;
+use crate::generate::source::{PieceKind, Source};
 
 impl Writer<'_> {
     /// Writes a value of a type.
@@ -19,6 +19,12 @@ impl Writer<'_> {
 
     /// Writes a reference to an object, of expressions no deeper than `depth`.
     pub(super) fn object(&mut self, depth: u32, source: &mut Source<'_>) {
+        let start = source.place();
+        self.object_of_some_kind(depth, source);
+        source.mark(PieceKind::Value(ValType::ExternRef), start);
+    }
+
+    fn object_of_some_kind(&mut self, depth: u32, source: &mut Source<'_>) {
         let kinds = if depth == 0 { 16 } else { 24 };
         match source.below(kinds) {
             0..=4 => {
@@ -112,6 +118,7 @@ impl Writer<'_> {
 
     /// Writes a reference to a function.
     pub(super) fn function(&mut self, source: &mut Source<'_>) {
+        let start = source.place();
         let instruction = match source.below(8) {
             0 => null(ValType::FuncRef),
             1..=3 if !self.leaf => Instruction::RefFunc(*source.pick(&self.program.named)),
@@ -124,10 +131,17 @@ impl Writer<'_> {
             _ => Instruction::LocalGet(self.function_local),
         };
         self.body.push(instruction);
+        source.mark(PieceKind::Value(ValType::FuncRef), start);
     }
 
     /// Writes a number, often 0 and often not.
     pub(super) fn number(&mut self, source: &mut Source<'_>) {
+        let start = source.place();
+        self.number_of_some_kind(source);
+        source.mark(PieceKind::Value(ValType::I32), start);
+    }
+
+    fn number_of_some_kind(&mut self, source: &mut Source<'_>) {
         match source.below(8) {
             0..=3 => {
                 let local = *source.pick(&self.numbers);

@@ -306,7 +306,7 @@ impl Program {
     fn function(&mut self, leaf: bool, source: &mut Source<'_>) {
         let signature = *source.pick(&SIGNATURES);
         let mut writer = Writer::new(self, signature, leaf);
-        writer.statements(source.range(2, 3), source);
+        writer.statements(2, 3, source);
         writer.results(signature.1, source);
         let (body, work) = writer.finish();
         self.add(signature, body, work, leaf, source);

@@ -6,7 +6,7 @@ use super::MOST_WORK;
 use super::program::{Callee, Program, Segment, Table, null};
 use crate::case::module::ValType;
 use crate::generate::sketch::Body;
-use crate::generate::source::Source;
+use crate::generate::source::{PieceKind, Source};
 
 /// Bytes of code beyond which a function gets no further statements.
 const MOST_CODE: usize = 80;
@@ -101,14 +101,17 @@ impl<'p> Writer<'p> {
         self.affords(callee.work).then_some(callee)
     }
 
-    /// Writes statements.
-    pub(super) fn statements(&mut self, count: u32, source: &mut Source<'_>) {
-        for _ in 0..count {
-            if self.body.size() > MOST_CODE || !self.affords(2) {
+    /// Writes `low` to `high` statements, or as many as there is room for.
+    pub(super) fn statements(&mut self, low: u32, high: u32, source: &mut Source<'_>) {
+        for at in 0.. {
+            let start = source.place();
+            let room = self.body.size() <= MOST_CODE && self.affords(2);
+            if !source.more(at, low, high, room) {
                 return;
             }
             self.spend(1);
             self.statement(source);
+            source.mark(PieceKind::Item, start);
         }
     }
 
@@ -396,7 +399,7 @@ impl<'p> Writer<'p> {
         if source.percent(50) {
             self.collect();
         }
-        self.statements(source.range(1, 2), source);
+        self.statements(1, 2, source);
         for _ in 0..count {
             self.consume_object(source);
         }

@@ -27,9 +27,7 @@ pub(super) fn accesses(source: &mut Source<'_>) -> Vec<u8> {
         &ConstExpr::i32_const(-1),
     );
     let main = source.pick(ACCESSES);
-    for _ in 0..source.range(2, 4) {
-        function(&mut sketch, main, pages, source);
-    }
+    source.list(2, 4, |source| function(&mut sketch, main, pages, source));
     if source.percent(60) {
         walk(&mut sketch, main, pages, progress, source);
     }
@@ -314,7 +312,7 @@ pub(super) fn bulk(source: &mut Source<'_>) -> Vec<u8> {
     // Segments 0 and 1 are active, and so dropped when code runs.
     let segments = [segment, segment, segment, 0];
 
-    for _ in 0..source.range(3, 5) {
+    source.list(3, 5, |source| {
         let mut body = Body::new(3);
         let mut results = Vec::new();
         match source.below(8) {
@@ -369,7 +367,7 @@ pub(super) fn bulk(source: &mut Source<'_>) -> Vec<u8> {
             }
         }
         sketch.add(&[ValType::I32; 3], &results, body);
-    }
+    });
     sketch.finish()
 }
 

@@ -211,7 +211,7 @@ pub(super) fn accesses(source: &mut Source<'_>) -> Vec<u8> {
         segment_length: items.len() as u32,
         global,
     };
-    for _ in 0..source.range(3, 6) {
+    source.list(3, 6, |source| {
         let mut body = Body::new(4);
         let results = subject.instruction(&mut body, source);
         let function = sketch.add(
@@ -220,7 +220,7 @@ pub(super) fn accesses(source: &mut Source<'_>) -> Vec<u8> {
             body,
         );
         sketch.export(&format!("function{function}"), function);
-    }
+    });
     sketch.finish()
 }
 

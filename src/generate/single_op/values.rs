@@ -36,9 +36,7 @@ pub(super) fn module(source: &mut Source<'_>) -> Vec<u8> {
         walk(&mut sketch, op, source);
     }
     from_parameters(&mut sketch, op, source);
-    for _ in 0..source.range(2, 3) {
-        with_constants(&mut sketch, op, source);
-    }
+    source.list(2, 3, |source| with_constants(&mut sketch, op, source));
     match source.below(3) {
         0 => branching(&mut sketch, op, source),
         _ => tree(&mut sketch, op, source),
