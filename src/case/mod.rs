@@ -5,6 +5,7 @@
 //! imports are resolved once ([`link`]), and host functions behave by rule ([`host`]).
 
 mod decode;
+pub mod features;
 pub mod host;
 pub mod link;
 pub mod module;

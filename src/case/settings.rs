@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
+use super::features::{Aarch64Features, X86Features};
+
 /// The mark of a line of settings at the top of a script.
 const LINE_MARK: &str = ";;!";
 /// Bytes of a WebAssembly page.
@@ -13,6 +15,9 @@ const PAGE_BYTES: u64 = 64 << 10;
 const MAX_GUARD_BYTES: u64 = 2 << 30;
 /// Pages of the largest memory that 32-bit addresses reach.
 const MAX_MEMORY_PAGES: u64 = 65_536;
+
+/// The steps at which frames may be touched.
+const PROBESTACK_BYTES: std::ops::RangeInclusive<u32> = 64..=65_536;
 
 /// The settings of a case.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -32,8 +37,13 @@ pub struct Settings {
     pub spectre: bool,
     /// Whether engines canonicalise NaNs. If not, the module must not let a NaN's payload show.
     pub canonicalise_nans: bool,
-    /// x86-64 instruction set extensions to use.
-    pub x86_64: X86Level,
+    /// The x86-64 extensions to use. What lacks one of them does not support the case.
+    pub x86_64: X86Features,
+    /// The aarch64 extensions to use.
+    pub aarch64: Aarch64Features,
+    /// Functions touch their frame at steps of so many bytes before they use it; 0 if they do not.
+    /// A power of two, from 64 to 65536.
+    pub probestack_bytes: u32,
     /// Whether unknown imports are satisfied by the host; otherwise only `spectest` is.
     pub host_imports: bool,
     /// The seed of what host functions return.
@@ -61,7 +71,9 @@ impl Default for Settings {
             destructor: Destructor::None,
             spectre: true,
             canonicalise_nans: true,
-            x86_64: X86Level::Sse42,
+            x86_64: X86Features::SSE42,
+            aarch64: Aarch64Features::NONE,
+            probestack_bytes: 0,
             host_imports: false,
             host_seed: 0,
             interrupt_at: 0,
@@ -102,6 +114,14 @@ impl Settings {
             return Err(format!(
                 "guard-bytes is {}, and must be a multiple of {PAGE_BYTES}",
                 self.guard_bytes
+            ));
+        }
+        let step = self.probestack_bytes;
+        if step != 0 && !(step.is_power_of_two() && PROBESTACK_BYTES.contains(&step)) {
+            return Err(format!(
+                "probestack-bytes is {step}, and must be 0 or a power of two from {} to {}",
+                PROBESTACK_BYTES.start(),
+                PROBESTACK_BYTES.end()
             ));
         }
         let capacity = u64::from(self.activations_capacity);
@@ -269,27 +289,19 @@ pub enum Destructor {
     DropOther,
 }
 
-/// Which x86-64 extensions code may use. Levels that the host lacks make a case unsupported.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum X86Level {
-    /// The baseline of the architecture: SSE2.
-    Sse2,
-    /// SSE3, SSSE3, SSE4.1, SSE4.2, POPCNT.
-    Sse42,
-    /// The above and AVX.
-    Avx,
-    /// The above and AVX2, BMI1, BMI2, LZCNT, FMA.
-    Avx2,
-    /// The above and AVX-512 F, DQ, VL, BITALG and VBMI.
-    Avx512,
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::case::features::{Feature, FeatureSet};
+
+    fn features<F: Feature>() -> impl Strategy<Value = FeatureSet<F>> {
+        any::<u32>().prop_map(|bits| {
+            let chosen = F::ALL.iter().filter(|feature| bits & feature.bit() != 0);
+            chosen.fold(FeatureSet::NONE, |set, feature| set.with(*feature))
+        })
+    }
 
     fn settings() -> impl Strategy<Value = Settings> {
         let levels = prop_oneof![
@@ -310,19 +322,16 @@ mod tests {
             Just(Destructor::Collect),
             Just(Destructor::DropOther)
         ];
-        let x86 = prop_oneof![
-            Just(X86Level::Sse2),
-            Just(X86Level::Sse42),
-            Just(X86Level::Avx),
-            Just(X86Level::Avx2),
-            Just(X86Level::Avx512)
-        ];
         (
             (levels, styles, 0..=(2u64 << 14), 1..=u32::MAX),
             (
                 any::<bool>(),
                 any::<bool>(),
-                x86,
+                (
+                    features(),
+                    features(),
+                    prop_oneof![Just(0), (6..=16u32).prop_map(|log| 1 << log)],
+                ),
                 any::<bool>(),
                 destructors,
             ),
@@ -342,7 +351,9 @@ mod tests {
                 destructor: switches.4,
                 spectre: switches.0,
                 canonicalise_nans: switches.1,
-                x86_64: switches.2,
+                x86_64: switches.2.0,
+                aarch64: switches.2.1,
+                probestack_bytes: switches.2.2,
                 host_imports: switches.3,
                 host_seed: numbers.0,
                 interrupt_at: numbers.1,
@@ -402,6 +413,12 @@ mod tests {
 
     #[test]
     fn bounds_are_checked() {
+        for bytes in ["32", "96", "131072"] {
+            let (_, message) = error(&format!(";;! probestack-bytes = {bytes}"));
+            assert!(message.contains("power of two"), "{message}");
+        }
+        let (_, message) = error(";;! x86-64 = [\"avx2\"]");
+        assert!(message.contains("avx2 is listed without avx"), "{message}");
         assert!(error(";;! guard-bytes = 1").1.contains("multiple of 65536"));
         assert!(
             error(";;! guard-bytes = 2147549184")

@@ -138,7 +138,7 @@ fn make_isa(config: &CodegenConfig) -> Result<OwnedTargetIsa, String> {
     let mut isa = cranelift_codegen::isa::lookup_by_name(flags::triple(config.isa))
         .map_err(|error| error.to_string())?;
     for feature in flags::features(config) {
-        isa.enable(feature)
+        isa.enable(&feature)
             .map_err(|error| format!("{feature}: {error}"))?;
     }
     isa.finish(flags).map_err(|error| error.to_string())

@@ -2,7 +2,8 @@
 //! have in common.
 
 use super::{CodegenConfig, Isa};
-use crate::case::settings::{OptLevel, X86Level};
+use crate::case::features::{Aarch64Feature, Feature};
+use crate::case::settings::OptLevel;
 
 /// The name that Cranelift looks an ISA up by.
 pub(super) fn triple(isa: Isa) -> &'static str {
@@ -14,7 +15,7 @@ pub(super) fn triple(isa: Isa) -> &'static str {
 }
 
 /// Flags that do not depend on the ISA, with their values.
-pub(super) fn shared(config: &CodegenConfig) -> [(&'static str, &'static str); 8] {
+pub(super) fn shared(config: &CodegenConfig) -> [(&'static str, &'static str); 10] {
     let opt_level = match config.opt_level {
         OptLevel::None => "none",
         OptLevel::Speed => "speed",
@@ -38,11 +39,23 @@ pub(super) fn shared(config: &CodegenConfig) -> [(&'static str, &'static str); 8
         ),
         // The collector walks frames by their frame pointers.
         ("preserve_frame_pointers", "true"),
-        // Every function checks the stack limit, and frames are far smaller than what lies below it.
-        ("enable_probestack", "false"),
+        // Every function checks the stack limit, and frames are far smaller than what lies below it,
+        // so that nothing depends on probes. They are code like any other, though. Those that are
+        // out of line call a routine, which is for other than wasm.
+        ("enable_probestack", bool(config.probestack_bytes != 0)),
+        ("probestack_strategy", "inline"),
+        ("probestack_size_log2", log2(config.probestack_bytes)),
         ("unwind_info", "false"),
         ("enable_verifier", bool(verify)),
     ]
+}
+
+/// The logarithm of a power of two that settings allow; the default, 12, of anything else.
+fn log2(bytes: u32) -> &'static str {
+    const NAMES: [&str; 11] = ["6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"];
+    let log = bytes.trailing_zeros() as usize;
+    let name = log.checked_sub(6).and_then(|at| NAMES.get(at));
+    name.copied().unwrap_or("12")
 }
 
 fn bool(value: bool) -> &'static str {
@@ -50,43 +63,22 @@ fn bool(value: bool) -> &'static str {
 }
 
 /// The features of the ISA to use.
-pub(super) fn features(config: &CodegenConfig) -> impl Iterator<Item = &'static str> {
-    let levels = match config.isa {
-        Isa::X86_64 => X86_FEATURES,
-        Isa::Aarch64 | Isa::Clif => &[],
-    };
-    let used = config.x86_64;
-    levels
-        .iter()
-        .filter(move |(level, _)| used >= *level)
-        .flat_map(|(_, features)| features.iter().copied())
+pub(super) fn features(config: &CodegenConfig) -> impl Iterator<Item = String> {
+    let x86_64 = config.x86_64.iter();
+    let aarch64 = config.aarch64.iter();
+    x86_64
+        .map(|feature| format!("has_{}", feature.name()))
+        .chain(aarch64.map(|feature| aarch64_flag(feature).to_string()))
 }
 
-/// Which of Cranelift's x86-64 features each level adds.
-const X86_FEATURES: &[(X86Level, &[&str])] = &[
-    (
-        X86Level::Sse42,
-        &[
-            "has_sse3",
-            "has_ssse3",
-            "has_sse41",
-            "has_sse42",
-            "has_popcnt",
-        ],
-    ),
-    (X86Level::Avx, &["has_avx"]),
-    (
-        X86Level::Avx2,
-        &["has_avx2", "has_bmi1", "has_bmi2", "has_lzcnt", "has_fma"],
-    ),
-    (
-        X86Level::Avx512,
-        &[
-            "has_avx512f",
-            "has_avx512dq",
-            "has_avx512vl",
-            "has_avx512bitalg",
-            "has_avx512vbmi",
-        ],
-    ),
-];
+fn aarch64_flag(feature: Aarch64Feature) -> &'static str {
+    match feature {
+        Aarch64Feature::Lse => "has_lse",
+        Aarch64Feature::Fp16 => "has_fp16",
+        Aarch64Feature::Pauth => "has_pauth",
+        Aarch64Feature::SignReturnAddress => "sign_return_address",
+        Aarch64Feature::SignReturnAddressAll => "sign_return_address_all",
+        Aarch64Feature::SignReturnAddressWithBkey => "sign_return_address_with_bkey",
+        Aarch64Feature::Bti => "use_bti",
+    }
+}

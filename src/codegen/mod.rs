@@ -13,7 +13,8 @@ pub mod generator;
 pub mod trampolines;
 
 use crate::case::Settings;
-use crate::case::settings::{OptLevel, X86Level};
+use crate::case::features::{Aarch64Features, X86Features};
+use crate::case::settings::OptLevel;
 use crate::score::Fault;
 pub use compiled::{CompiledFunction, CompiledModule};
 pub use generator::Generator;
@@ -70,19 +71,30 @@ pub struct CodegenConfig {
     pub spectre: bool,
     /// Whether NaNs are made canonical.
     pub canonicalise_nans: bool,
-    /// The x86-64 extensions to use; means nothing on another ISA.
-    pub x86_64: X86Level,
+    /// The x86-64 extensions to use; none on another ISA.
+    pub x86_64: X86Features,
+    /// The aarch64 extensions to use; none on another ISA.
+    pub aarch64: Aarch64Features,
+    /// The steps in bytes at which functions touch their frame, a power of two; 0 if they do not.
+    pub probestack_bytes: u32,
 }
 
 impl CodegenConfig {
     /// The configuration of a case for a target.
     pub fn new(isa: Isa, settings: &Settings) -> CodegenConfig {
+        let (x86_64, aarch64) = match isa {
+            Isa::X86_64 => (settings.x86_64, Aarch64Features::NONE),
+            Isa::Aarch64 => (X86Features::NONE, settings.aarch64),
+            Isa::Clif => (X86Features::NONE, Aarch64Features::NONE),
+        };
         CodegenConfig {
             isa,
             opt_level: settings.opt_level,
             spectre: settings.spectre,
             canonicalise_nans: settings.canonicalise_nans,
-            x86_64: settings.x86_64,
+            x86_64,
+            aarch64,
+            probestack_bytes: settings.probestack_bytes,
         }
     }
 
@@ -93,7 +105,9 @@ impl CodegenConfig {
             opt_level: OptLevel::None,
             spectre: false,
             canonicalise_nans: false,
-            x86_64: X86Level::Sse2,
+            x86_64: X86Features::NONE,
+            aarch64: Aarch64Features::NONE,
+            probestack_bytes: 0,
         }
     }
 }

@@ -15,7 +15,6 @@ use super::shadow::Shadows;
 use super::version::locked_version;
 use super::{Engine, Refusal, Run};
 use crate::case::module::FuncType;
-use crate::case::settings::X86Level;
 use crate::case::{Action, Case, HostItemKind};
 use crate::codegen::compiled::RelocationTarget;
 use crate::codegen::generator::frontend_config;
@@ -243,10 +242,10 @@ impl Compiled {
         &mut self,
         case: &'case Case,
     ) -> Result<Vec<Rc<LoadedModule<'case>>>, Refusal> {
-        if self.backend.isa == Isa::X86_64 && !host_has(case.settings.x86_64) {
+        let machine = &self.reusable()?.machine;
+        if let Some(feature) = machine.lacks(&case.settings) {
             return Err(Refusal::Unsupported(format!(
-                "this host lacks x86-64 level {:?}",
-                case.settings.x86_64
+                "the processor lacks {feature}"
             )));
         }
         self.arena()?;
@@ -275,33 +274,6 @@ pub fn version_of(backend: Backend) -> String {
 enum Direction {
     Entry,
     Host,
-}
-
-/// Whether this x86-64 host can run code of a level.
-pub fn host_has(level: X86Level) -> bool {
-    macro_rules! has {
-        ($($feature:tt),*) => { true $( && std::arch::is_x86_feature_detected!($feature) )* };
-    }
-    let mut has = true;
-    if level >= X86Level::Sse42 {
-        has &= has!("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt");
-    }
-    if level >= X86Level::Avx {
-        has &= has!("avx");
-    }
-    if level >= X86Level::Avx2 {
-        has &= has!("avx2", "bmi1", "bmi2", "lzcnt", "fma");
-    }
-    if level >= X86Level::Avx512 {
-        has &= has!(
-            "avx512f",
-            "avx512dq",
-            "avx512vl",
-            "avx512bitalg",
-            "avx512vbmi"
-        );
-    }
-    has
 }
 
 fn load(isa: Isa, arena: &mut CodeArena, compiled: &CompiledModule) -> Result<u64, Refusal> {
@@ -537,5 +509,7 @@ impl Drop for CompiledRun<'_> {
     }
 }
 
+#[cfg(test)]
+mod feature_tests;
 #[cfg(test)]
 mod layout_tests;

@@ -4,7 +4,8 @@
 use super::Generators;
 use super::rng::Rng;
 use crate::case::Settings;
-use crate::case::settings::{Destructor, MemoryStyle, OptLevel, X86Level};
+use crate::case::features::{Aarch64Feature, Aarch64Features, X86Feature, X86Features};
+use crate::case::settings::{Destructor, MemoryStyle, OptLevel};
 
 /// Bytes of an input before the body.
 pub const HEADER_BYTES: usize = 32;
@@ -130,12 +131,14 @@ impl Header {
             // head of zeroes means the defaults.
             spectre: flags & 1 == 0,
             canonicalise_nans: flags < 216,
-            x86_64: match isa {
-                0..=79 => X86Level::Sse42,
-                80..=111 => X86Level::Sse2,
-                112..=143 => X86Level::Avx,
-                144..=239 => X86Level::Avx2,
-                _ => X86Level::Avx512,
+            x86_64: x86_64(isa),
+            aarch64: aarch64(isa),
+            probestack_bytes: match opt % 16 {
+                12 => 64,
+                13 => 256,
+                14 => 4096,
+                15 => 65_536,
+                _ => 0,
             },
             host_imports: true,
             host_seed: self.host_seed,
@@ -147,9 +150,78 @@ impl Header {
     }
 }
 
+/// The x86-64 extensions of a case: a level, and in one half of the cases a step away from it.
+/// Whether the host has them does not matter: the case is the same everywhere.
+fn x86_64(isa: u8) -> X86Features {
+    use X86Feature::*;
+    let level = match isa {
+        0..=79 => X86Features::SSE42,
+        80..=111 => X86Features::NONE,
+        112..=143 => X86Features::AVX,
+        144..=239 => X86Features::AVX2,
+        _ => X86Features::AVX512,
+    };
+    let toggle = |features: &[X86Feature]| {
+        let features = features.iter();
+        features.fold(level, |set, feature| set.toggle(*feature))
+    };
+    // Each of these has rules of its own in Cranelift.
+    match (isa % 16, isa) {
+        (0..=7, _) => level,
+        (8, 240..) => level.without(Avx512dq),
+        (9, 240..) => level.without(Avx512bitalg),
+        (10, 240..) => level.without(Avx512vbmi),
+        (11, 240..) => level.without(Avx512vl),
+        (12, 240..) => X86Features::AVX2.with(Avx512vl),
+        (8, _) => toggle(&[Popcnt]),
+        (9, _) => toggle(&[Bmi1]),
+        (10, _) => toggle(&[Bmi2]),
+        (11, _) => toggle(&[Lzcnt]),
+        (12, _) => toggle(&[Bmi1, Bmi2, Lzcnt]),
+        // A rung of SSE between levels, or the baseline with what needs no SSE.
+        (13, 0..=79) => X86Features::NONE.with(Ssse3),
+        (14, 0..=79) => X86Features::NONE.with(Sse41),
+        (13, 80..=111) => X86Features::NONE.with(Sse3),
+        (14, 80..=111) => X86Features::NONE.with(Ssse3),
+        (15, ..=111) => level.with(Popcnt).with(Bmi1).with(Lzcnt),
+        (13, _) => toggle(&[Fma]),
+        (14, _) => toggle(&[Fma, Lzcnt, Bmi1]),
+        _ => toggle(&[Popcnt, Bmi2]),
+    }
+}
+
+/// The aarch64 extensions of a case. They follow from the byte that chooses those of x86-64, of
+/// which nothing else on aarch64 depends.
+fn aarch64(isa: u8) -> Aarch64Features {
+    use Aarch64Feature::*;
+    if isa.is_multiple_of(32) {
+        return Aarch64Features::NONE;
+    }
+    let mut rng = Rng::new(u64::from(isa));
+    let mut with = |set: Aarch64Features, feature, one_in| {
+        if rng.below(one_in) == 0 {
+            set.with(feature)
+        } else {
+            set
+        }
+    };
+    let mut set = Aarch64Features::NONE;
+    set = with(set, Fp16, 2);
+    set = with(set, Lse, 2);
+    set = with(set, Pauth, 2);
+    set = with(set, Bti, 4);
+    set = with(set, SignReturnAddress, 4);
+    if set.has(SignReturnAddress) {
+        set = with(set, SignReturnAddressAll, 2);
+        set = with(set, SignReturnAddressWithBkey, 2);
+    }
+    set
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::features::Feature;
 
     #[test]
     fn what_is_missing_follows_from_what_is_there() {
@@ -188,6 +260,33 @@ mod tests {
         assert_eq!(body, &data[32..]);
     }
 
+    /// Every extension is both used and not used beside any other, where Cranelift can tell.
+    #[test]
+    fn extensions_are_drawn_in_combinations() {
+        let all = || 0..=u8::MAX;
+        for feature in X86Feature::ALL {
+            for without in X86Feature::ALL {
+                let chain = X86Features::NONE.with(*feature);
+                let possible = !chain.has(*without) && *without != X86Feature::Avx512f;
+                let drawn = all().any(|isa| {
+                    let set = x86_64(isa);
+                    set.has(*feature) && !set.has(*without)
+                });
+                let avx512 = X86Features::AVX512.without(X86Feature::Avx512f);
+                if possible && avx512.has(*feature) {
+                    assert!(drawn, "{feature:?} without {without:?}");
+                }
+            }
+        }
+        for feature in Aarch64Feature::ALL {
+            assert!(all().any(|isa| aarch64(isa).has(*feature)), "{feature:?}");
+            assert!(all().any(|isa| !aarch64(isa).has(*feature)), "{feature:?}");
+        }
+        let signing = |isa: &u8| aarch64(*isa).has(Aarch64Feature::SignReturnAddress);
+        let signed = all().filter(signing).count();
+        assert!((30..100).contains(&signed), "{signed} of 256");
+    }
+
     #[test]
     fn zeroes_mean_the_defaults() {
         let (header, _) = Header::split(&[0; HEADER_BYTES]);
@@ -197,5 +296,8 @@ mod tests {
         assert_eq!(settings.memory_style, default.memory_style);
         assert_eq!(settings.guard_bytes, default.guard_bytes);
         assert!(settings.spectre && settings.canonicalise_nans);
+        assert_eq!(settings.x86_64, default.x86_64);
+        assert_eq!(settings.aarch64, default.aarch64);
+        assert_eq!(settings.probestack_bytes, default.probestack_bytes);
     }
 }

@@ -12,10 +12,10 @@
 //! | --- | --- |
 //! | 0 | the generator, by weight ([`Generator::weight`]) among those in use |
 //! | 1 | linking: whether a second module is made that imports what the first exports |
-//! | 2 | optimisation level |
+//! | 2 | optimisation level; its low 4 bits: stack probes, and at what steps |
 //! | 3 | memory style |
 //! | 4 | guard size |
-//! | 5 | instruction set level |
+//! | 5 | instruction set extensions, for every ISA |
 //! | 6 | capacity of the activations table |
 //! | 7 | bit 0: no spectre mitigation; bits 1 to 5: memory limit; 216 and more: engines leave NaNs as they come |
 //! | 8..16 | seed of calls and arguments, little-endian like all seeds |

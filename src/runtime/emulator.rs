@@ -25,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use unicorn_engine::{
-    Arch, MemType, Mode, Prot, RegisterARM64, TlbEntry, TlbType, Unicorn, uc_error,
+    Arch, MemType, Mode, Prot, RegisterARM64, RegisterARM64CP, TlbEntry, TlbType, Unicorn, uc_error,
 };
 
 use super::entry::{self, Activation, Stopped, Target, WASM_STACK_BYTES};
@@ -238,6 +238,7 @@ fn set_up(call: Call) -> Result<Unicorn<'static, Call>, uc_error> {
     let mut unicorn = Unicorn::new_with_data(Arch::ARM64, Mode::LITTLE_ENDIAN, call)?;
     unicorn.ctl_set_cpu_model(unicorn_engine::Arm64CpuModel::MAX as i32)?;
     unicorn.ctl_set_tlb_type(TlbType::VIRTUAL)?;
+    sign_by_keys(&mut unicorn)?;
     let space = std::ptr::with_exposed_provenance_mut(PAGE_BYTES as usize);
     // SAFETY: Unicorn reads and writes of it what emulated code does, and that only reaches pages
     // that `Call::page` lets in.
@@ -270,6 +271,39 @@ fn set_up(call: Call) -> Result<Unicorn<'static, Call>, uc_error> {
         },
     )?;
     Ok(unicorn)
+}
+
+/// Has instructions that sign and authenticate return addresses do so. As the processor is reset,
+/// they are disabled, and trap to the levels above, of which there are none.
+fn sign_by_keys(unicorn: &mut Unicorn<'static, Call>) -> Result<(), uc_error> {
+    let register = |op1, crn, crm, op2| RegisterARM64CP {
+        crn,
+        crm,
+        op0: 3,
+        op1,
+        op2,
+        val: 0,
+    };
+    let enable = [
+        // SCR_EL3: NS, RW and API.
+        (register(6, 1, 1, 0), 1 | 1 << 10 | 1 << 17),
+        // HCR_EL2: RW and API.
+        (register(4, 1, 1, 0), 1 << 31 | 1 << 41),
+        // SCTLR_EL1: EnIB and EnIA.
+        (register(0, 1, 0, 0), 1 << 30 | 1 << 31),
+    ];
+    for (mut control, bits) in enable {
+        unicorn.reg_read_arm64_coproc(&mut control)?;
+        control.val |= bits;
+        unicorn.reg_write_arm64_coproc(&control)?;
+    }
+    // Both halves of both keys, which are any numbers that differ.
+    for half in 0..4 {
+        let mut key = register(0, 2, 1, half);
+        key.val = 0x9e37_79b9_7f4a_7c15_u64.rotate_left(16 * half);
+        unicorn.reg_write_arm64_coproc(&key)?;
+    }
+    Ok(())
 }
 
 fn needed(access: MemType) -> Prot {

@@ -10,6 +10,8 @@ use std::ops::Range;
 use super::entry::{self, Stopped, Target};
 use super::interpreter::Interpreter;
 use super::store::Store;
+use crate::case::Settings;
+use crate::case::features::{Feature, X86Feature};
 use crate::codegen::{CompiledModule, Generator, Isa};
 use crate::translate::builtins::Builtin;
 
@@ -40,6 +42,21 @@ impl Machine {
             #[cfg(not(feature = "emulator"))]
             Isa::Aarch64 => Err("this build has no emulator".to_string()),
             Isa::Clif => Ok(Machine::Interpreted(Box::default())),
+        }
+    }
+
+    /// An extension that code for a case's settings may use and this machine does not have, by
+    /// name.
+    pub fn lacks(&self, settings: &Settings) -> Option<&'static str> {
+        match self {
+            Machine::Direct => {
+                let mut used = settings.x86_64.iter();
+                used.find(|feature| !host_has(*feature)).map(Feature::name)
+            }
+            // Unicorn's most capable processor has all that Cranelift knows of.
+            #[cfg(feature = "emulator")]
+            Machine::Emulated(_) => None,
+            Machine::Interpreted(_) => None,
         }
     }
 
@@ -119,5 +136,28 @@ impl Machine {
             // SAFETY: the caller says so.
             Machine::Interpreted(interpreter) => unsafe { interpreter.call(store, target, values) },
         }
+    }
+}
+
+/// Whether the host, an x86-64 one, has an extension.
+fn host_has(feature: X86Feature) -> bool {
+    use std::arch::is_x86_feature_detected as has;
+    match feature {
+        X86Feature::Sse3 => has!("sse3"),
+        X86Feature::Ssse3 => has!("ssse3"),
+        X86Feature::Sse41 => has!("sse4.1"),
+        X86Feature::Sse42 => has!("sse4.2"),
+        X86Feature::Popcnt => has!("popcnt"),
+        X86Feature::Avx => has!("avx"),
+        X86Feature::Avx2 => has!("avx2"),
+        X86Feature::Fma => has!("fma"),
+        X86Feature::Bmi1 => has!("bmi1"),
+        X86Feature::Bmi2 => has!("bmi2"),
+        X86Feature::Lzcnt => has!("lzcnt"),
+        X86Feature::Avx512f => has!("avx512f"),
+        X86Feature::Avx512dq => has!("avx512dq"),
+        X86Feature::Avx512vl => has!("avx512vl"),
+        X86Feature::Avx512bitalg => has!("avx512bitalg"),
+        X86Feature::Avx512vbmi => has!("avx512vbmi"),
     }
 }

@@ -9,6 +9,10 @@
 
 use super::entry::Activation;
 
+/// The bits of an address. On aarch64, those above may hold the signature of a return address that
+/// lies in a frame.
+const ADDRESS_MASK: u64 = (1 << 48) - 1;
+
 /// One frame: where execution goes on in it, and its frame pointer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frame {
@@ -53,7 +57,7 @@ pub unsafe fn walk(mut activation: *const Activation, mut exit: (u64, u64), visi
             let Some(outer) = read(frame_pointer).filter(|outer| *outer > frame_pointer) else {
                 break;
             };
-            return_address = read(frame_pointer + 8).unwrap_or_default();
+            return_address = read(frame_pointer + 8).unwrap_or_default() & ADDRESS_MASK;
             frame_pointer = outer;
         }
         exit = entry.outer_exit();

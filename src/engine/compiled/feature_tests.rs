@@ -1,0 +1,73 @@
+//! That extensions of an ISA, and other settings of code generation, change the code.
+
+use super::*;
+use crate::case::Settings;
+use crate::case::features::{Aarch64Feature, Aarch64Features, Feature, X86Feature, X86Features};
+use crate::case::wast::script_from_file;
+use crate::codegen::Generation;
+
+/// The code of the same module under two settings.
+fn same_code(isa: Isa, settings: [Settings; 2]) -> bool {
+    let text = include_bytes!("../../../tests/features.wast");
+    let mut case = script_from_file(text, "features.wast").unwrap().case;
+    let generation = Generation::Cranelift0_112;
+    let mut engine = Compiled::new("test", Backend { isa, generation });
+    let [one, other] = settings.map(|settings| {
+        case.settings = settings;
+        engine.arena = None;
+        let code = CodeArena::new(ARENA_BYTES).unwrap();
+        engine.arena = Some(Arena { code, kept: 0 });
+        engine.compile(&case, &case.modules[0]).unwrap().compiled
+    });
+    one == other
+}
+
+#[test]
+fn every_extension_of_x86_64_changes_code() {
+    for feature in X86Feature::ALL {
+        let without = X86Features::AVX512.without(*feature);
+        let settings = [without, without.with(*feature)].map(|x86_64| Settings {
+            x86_64,
+            ..Settings::default()
+        });
+        let same = same_code(Isa::X86_64, settings);
+        // No rule looks at SSE3, wasm has no fused multiplication, and rules look at AVX-512 F only
+        // together with VL.
+        use X86Feature::{Avx512f, Fma, Sse3};
+        let useless = matches!(feature, Sse3 | Fma | Avx512f);
+        assert_eq!(same, useless, "{feature:?}");
+    }
+}
+
+#[test]
+fn every_extension_of_aarch64_changes_code() {
+    let signing = Aarch64Features::NONE.with(Aarch64Feature::SignReturnAddress);
+    for feature in Aarch64Feature::ALL {
+        let beside = match feature {
+            Aarch64Feature::Pauth => signing,
+            _ => Aarch64Features::NONE.with(*feature).without(*feature),
+        };
+        let settings = [beside, beside.with(*feature)].map(|aarch64| Settings {
+            aarch64,
+            ..Settings::default()
+        });
+        let same = same_code(Isa::Aarch64, settings);
+        // There are no atomic instructions in wasm as far as it is supported. Functions of the
+        // convention `tail` sign by zero, for which no instruction both authenticates and returns.
+        // All functions store their return address, since they keep frame pointers.
+        use Aarch64Feature::{Lse, Pauth, SignReturnAddressAll};
+        let useless = matches!(feature, Lse | Pauth | SignReturnAddressAll);
+        assert_eq!(same, useless, "{feature:?}");
+    }
+}
+
+#[test]
+fn probes_change_code() {
+    for isa in [Isa::X86_64, Isa::Aarch64] {
+        let settings = [0, 64].map(|probestack_bytes| Settings {
+            probestack_bytes,
+            ..Settings::default()
+        });
+        assert!(!same_code(isa, settings));
+    }
+}
