@@ -177,7 +177,7 @@ fn random_seed() -> u64 {
 }
 
 /// A switch that Ctrl-C, and a request to terminate, turn on. The second one ends at once.
-fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let handler = Arc::clone(&stop);
     ctrlc::set_handler(move || {

@@ -6,9 +6,12 @@
 mod console;
 mod engines;
 mod fuzz;
+mod input;
 mod options;
+mod output;
 mod progress;
 mod repro;
+mod shrink;
 mod spec;
 mod status;
 mod worker;
@@ -42,6 +45,7 @@ Exit status:
 enum Command {
     Fuzz(fuzz::Fuzz),
     Repro(repro::Repro),
+    Shrink(shrink::Shrink),
     Spec(spec::Spec),
     Engines(engines::Engines),
     #[command(hide = true)]
@@ -83,6 +87,7 @@ fn run(command: Command) -> anyhow::Result<Status> {
     let status = match command {
         Command::Fuzz(command) => command.run(&mut console)?,
         Command::Repro(command) => command.run(&mut console)?,
+        Command::Shrink(command) => command.run(&mut console)?,
         Command::Spec(command) => command.run(&mut console)?,
         Command::Engines(command) => command.run(&mut console)?,
         Command::Worker(command) => command.run()?,

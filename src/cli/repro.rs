@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use parallax::campaign;
 use parallax::case::Case;
-use parallax::case::wast::{Script, script_from_file, to_wast};
+use parallax::case::wast::{Script, to_wast};
 use parallax::engine::{expect, registry};
-use parallax::generate;
 use parallax::harness::{Examined, Harness, NotCompared};
 use parallax::panics;
 use parallax::score::Fault;
@@ -20,21 +17,22 @@ use parallax_oracles::{Finding, Observation, Outcome, Reason, Verdict};
 use serde::Serialize;
 
 use super::console::{self, Console};
+use super::input::{self, Input, Kind};
 use super::options;
 use super::status::Status;
-
-/// Bytes of a file that are read at most. No input that means anything is near.
-const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Run saved inputs, modules or scripts through all engines, and compare
 ///
 /// Files named .wasm or .wat hold a module, whose exported functions are called; files named .wast
 /// hold a script, whose assertions are checked on every engine. Any other file is taken for what
-/// `parallax fuzz` or a fuzz target saved, and is also printed as a script. Of several files, the
-/// worst decides the exit status.
+/// `parallax fuzz`, a fuzz target or OSS-Fuzz saved, and is also printed as a script. Of several
+/// files, the worst decides the exit status.
+///
+/// Of a folder, all inputs in it are run, but for hidden files and reports (.txt, .json, .html and
+/// such); only those that diverge are told at length.
 #[derive(Args)]
 pub struct Repro {
-    /// The files
+    /// Files, folders, or - for standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Engines to compare with the reference, separated by commas [default: all that can be used
@@ -52,112 +50,56 @@ impl Repro {
     pub fn run(self, console: &mut Console) -> anyhow::Result<Status> {
         console.for_json(self.json);
         let subjects = options::subjects(&self.engines)?;
-        let harness = || Harness::with_fault(&subjects, self.fault).map_err(anyhow::Error::msg);
-        let mut engines = harness()?;
+        let mut runner = Runner::new(&subjects, self.fault)?;
+        let inputs = input::expand(&self.files).map_err(anyhow::Error::msg)?;
         let mut worst = Status::Agreed;
-        let mut reports = Vec::with_capacity(self.files.len());
-        for path in &self.files {
-            let file = path.display().to_string();
-            let status = match Input::read(path) {
+        let mut reports = Vec::with_capacity(inputs.len());
+        let mut tally = Tally::default();
+        for named in &inputs {
+            let file = input::name(&named.path);
+            let report = match Input::read(&named.path) {
                 Err(error) => {
                     console::complain(&error);
-                    reports.push(FileReport::unreadable(file, error));
-                    Status::Unusable
+                    FileReport::unreadable(file, error)
                 }
                 Ok(input) => {
-                    let report = match panics::catch(|| examine(&mut engines, &input, &file)) {
-                        Ok(report) => report,
-                        Err(panic) => {
-                            engines = harness()?;
-                            FileReport::panicked(file, &input, &panic)
-                        }
-                    };
+                    let mut report = runner.run(&input, file)?;
+                    if named.in_folder && report.verdict != Word::Diverged {
+                        report.wast = None;
+                    }
                     console.print(report.text(&input));
-                    let status = report.verdict.into();
-                    reports.push(report);
-                    status
+                    report
                 }
             };
-            worst = worst.max(status);
+            worst = worst.max(report.verdict.into());
+            tally.count(report.verdict, !report.known.is_empty());
+            reports.push(report);
+            if console.is_closed() {
+                break;
+            }
+        }
+        if inputs.iter().any(|named| named.in_folder) {
+            console.print(&tally);
         }
         if self.json {
-            console.print_json(&Json { files: &reports })?;
+            console.print_json(&Json {
+                files: &reports,
+                summary: tally,
+            })?;
         }
         Ok(worst)
     }
 }
 
-/// What a file holds.
-struct Input {
-    kind: Kind,
-    script: Script,
-}
-
-/// What sort of file it is.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    Module,
-    Script,
-    Raw,
-}
-
-impl Input {
-    /// Reads a file; which sort it is, its name says.
-    fn read(path: &Path) -> Result<Input, String> {
-        let name = path.display().to_string();
-        let bytes = read(path).map_err(|error| format!("{name}: {error}"))?;
-        if bytes.is_empty() {
-            return Err(format!("{name}: the file is empty"));
-        }
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        let raw = |bytes: &[u8]| {
-            generate::stamp::strip(bytes).map_err(|error| format!("{name}: {error}"))?;
-            generate::case_from_bytes(bytes)
-                .map_err(|error| format!("{name}: these bytes make no case: {error}"))
-        };
-        let kind = match extension {
-            Some("wasm" | "wat") => Kind::Module,
-            Some("wast") => Kind::Script,
-            _ => Kind::Raw,
-        };
-        let script = if kind == Kind::Raw {
-            Script {
-                case: raw(&bytes)?,
-                rejects: Vec::new(),
-                text_only: 0,
-            }
-        } else {
-            script_from_file(&bytes, &name).map_err(|error| error.to_string())?
-        };
-        Ok(Input { kind, script })
-    }
-
-    fn case(&self) -> &Case {
-        &self.script.case
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
-    match read {
-        Ok(read) if read as u64 > MAX_FILE_BYTES => {
-            Err(format!("more than {} MiB", MAX_FILE_BYTES >> 20))
-        }
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 /// What came of a file.
 #[derive(Serialize)]
-struct FileReport {
-    file: String,
+pub struct FileReport {
+    /// Its name.
+    pub file: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<Kind>,
-    verdict: Word,
+    /// What it came to.
+    pub verdict: Word,
     /// Why it is inconclusive or unreadable.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -184,7 +126,7 @@ struct Told {
 /// A verdict in a word.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Word {
+pub enum Word {
     Agreed,
     Diverged,
     Inconclusive,
@@ -221,6 +163,84 @@ struct FailedAssertion {
 #[derive(Serialize)]
 struct Json<'a> {
     files: &'a [FileReport],
+    summary: Tally,
+}
+
+/// How many files came to which verdict.
+#[derive(Clone, Copy, Default, Serialize)]
+pub struct Tally {
+    files: u64,
+    agreed: u64,
+    diverged: u64,
+    known: u64,
+    inconclusive: u64,
+    unreadable: u64,
+}
+
+impl Tally {
+    /// Counts a file. What agrees but for a known fault is counted under that.
+    fn count(&mut self, verdict: Word, known: bool) {
+        self.files += 1;
+        *match verdict {
+            Word::Agreed | Word::Inconclusive if known => &mut self.known,
+            Word::Agreed => &mut self.agreed,
+            Word::Diverged => &mut self.diverged,
+            Word::Inconclusive => &mut self.inconclusive,
+            Word::Unreadable => &mut self.unreadable,
+        } += 1;
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}: {} agreed, {} diverged, {} known, {} inconclusive",
+            plural(self.files, "file"),
+            self.agreed,
+            self.diverged,
+            self.known,
+            self.inconclusive
+        )?;
+        if self.unreadable > 0 {
+            write!(f, ", {} unreadable", self.unreadable)?;
+        }
+        f.write_str("\n")
+    }
+}
+
+/// Runs what files hold, with engines that are kept from file to file.
+pub struct Runner<'a> {
+    subjects: &'a [&'static str],
+    fault: Option<Fault>,
+    harness: Harness,
+}
+
+impl<'a> Runner<'a> {
+    /// Makes the engines.
+    pub fn new(subjects: &'a [&'static str], fault: Option<Fault>) -> anyhow::Result<Runner<'a>> {
+        let harness = Harness::with_fault(subjects, fault).map_err(anyhow::Error::msg)?;
+        Ok(Runner {
+            subjects,
+            fault,
+            harness,
+        })
+    }
+
+    /// Runs the case of a file. That parallax fails at it is a finding.
+    pub fn run(&mut self, input: &Input, file: String) -> anyhow::Result<FileReport> {
+        if let Some(panic) = &input.panic {
+            return Ok(FileReport::panicked(file, input, panic));
+        }
+        match panics::catch(|| examine(&mut self.harness, input, &file)) {
+            Ok(report) => Ok(report),
+            Err(panic) => {
+                let again = Harness::with_fault(self.subjects, self.fault);
+                self.harness = again.map_err(anyhow::Error::msg)?;
+                Ok(FileReport::panicked(file, input, &panic))
+            }
+        }
+    }
 }
 
 /// Runs a case and checks what its script asserts.
@@ -338,7 +358,7 @@ impl Assertions {
 }
 
 impl FileReport {
-    fn unreadable(file: String, error: String) -> FileReport {
+    pub fn unreadable(file: String, error: String) -> FileReport {
         FileReport {
             file,
             kind: None,
@@ -366,7 +386,8 @@ impl FileReport {
         }
     }
 
-    fn text(&self, input: &Input) -> String {
+    /// What it came to, in words.
+    pub fn text(&self, input: &Input) -> String {
         let mut text = String::new();
         if let Some(wast) = &self.wast {
             text.push_str(wast);
@@ -413,7 +434,8 @@ impl FileReport {
     }
 }
 
-fn plural(count: u64, noun: &str) -> String {
+/// So many of something.
+pub fn plural(count: u64, noun: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{s}")
 }

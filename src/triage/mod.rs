@@ -3,3 +3,4 @@
 pub mod blame;
 pub mod known;
 pub mod show;
+pub mod shrink;

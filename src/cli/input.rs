@@ -1,0 +1,196 @@
+//! What commands are given to run: files, folders of them, or standard input, and which sort of case
+//! each holds.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use parallax::case::wast::{Script, script_from_file};
+use parallax::case::{Case, CaseBuilder, Settings};
+use parallax::generate;
+use parallax::panics;
+use serde::Serialize;
+
+/// Bytes of a file that are read at most. No input that means anything is near.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// The name that stands for standard input.
+const STDIN: &str = "-";
+
+/// Files of a folder that are not inputs: what `parallax fuzz`, a fuzz target's options or a report
+/// leave beside them.
+const NO_INPUTS: [&str; 9] = [
+    "txt", "json", "html", "svg", "md", "log", "dict", "options", "tmp",
+];
+
+/// Something to run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Named {
+    /// The file, or `-`.
+    pub path: PathBuf,
+    /// Whether it was found in a folder that was named, and not named itself.
+    pub in_folder: bool,
+}
+
+/// What is named on the command line: files as they are, of a folder all inputs in it and in the
+/// folders below, in the order of their names. Hidden files and reports are passed over.
+///
+/// # Errors
+/// One line, if a folder cannot be read or has no inputs in it.
+pub fn expand(paths: &[PathBuf]) -> Result<Vec<Named>, String> {
+    let mut all = Vec::with_capacity(paths.len());
+    for path in paths {
+        if fs::metadata(path).is_ok_and(|it| it.is_dir()) {
+            let before = all.len();
+            folder(path, &mut all)?;
+            if all.len() == before {
+                return Err(format!("{}: no inputs in this folder", path.display()));
+            }
+        } else {
+            all.push(Named {
+                path: path.clone(),
+                in_folder: false,
+            });
+        }
+    }
+    Ok(all)
+}
+
+fn folder(path: &Path, all: &mut Vec<Named>) -> Result<(), String> {
+    let wrong = |error: io::Error| format!("{}: {error}", path.display());
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(path).map_err(wrong)? {
+        let entry = entry.map_err(wrong)?;
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if !hidden {
+            // A link to a folder could lead back here; one to a file cannot.
+            entries.push((entry.path(), entry.file_type().map_err(wrong)?));
+        }
+    }
+    entries.sort_by(|one, other| one.0.cmp(&other.0));
+    for (path, kind) in entries {
+        let extension = path.extension().and_then(|it| it.to_str());
+        if kind.is_dir() {
+            folder(&path, all)?;
+        } else if !extension.is_some_and(|it| NO_INPUTS.contains(&it))
+            && fs::metadata(&path).is_ok_and(|it| it.is_file())
+        {
+            all.push(Named {
+                path,
+                in_folder: true,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What a file holds.
+pub struct Input {
+    /// Which sort of case it is.
+    pub kind: Kind,
+    /// The case, with what a script says besides.
+    pub script: Script,
+    /// What reading it panicked with. There is no case then.
+    pub panic: Option<String>,
+}
+
+/// What sort of file it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Module,
+    Script,
+    Raw,
+}
+
+impl Input {
+    /// Reads a file; which sort it is, its name says. Of what comes from standard input, its
+    /// beginning does: a module starts with its magic, text with a parenthesis or comment.
+    ///
+    /// # Errors
+    /// One line.
+    pub fn read(path: &Path) -> Result<Input, String> {
+        let name = name(path);
+        let bytes = read(path).map_err(|error| format!("{name}: {error}"))?;
+        if bytes.is_empty() {
+            return Err(format!("{name}: the file is empty"));
+        }
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let kind = match extension {
+            _ if path.as_os_str() == STDIN => kind_of_bytes(&bytes),
+            Some("wasm" | "wat") => Kind::Module,
+            Some("wast") => Kind::Script,
+            _ => Kind::Raw,
+        };
+        // What a fuzz target was found to do, it does here: a decoder that panics is a finding.
+        match panics::catch(|| decode(kind, &bytes, &name)) {
+            Ok(script) => Ok(Input {
+                kind,
+                script: script?,
+                panic: None,
+            }),
+            Err(panic) => Ok(Input {
+                kind,
+                script: of_case(CaseBuilder::new(Settings::default()).finish()),
+                panic: Some(panic),
+            }),
+        }
+    }
+
+    /// The case.
+    pub fn case(&self) -> &Case {
+        &self.script.case
+    }
+}
+
+/// The name of a file, for people.
+pub fn name(path: &Path) -> String {
+    if path.as_os_str() == STDIN {
+        "standard input".to_string()
+    } else {
+        path.display().to_string()
+    }
+}
+
+fn kind_of_bytes(bytes: &[u8]) -> Kind {
+    let text = std::str::from_utf8(bytes).map(str::trim_start);
+    match text {
+        _ if bytes.starts_with(b"\0asm") => Kind::Module,
+        Ok(text) if text.starts_with('(') || text.starts_with(";;") => Kind::Script,
+        _ => Kind::Raw,
+    }
+}
+
+fn decode(kind: Kind, bytes: &[u8], name: &str) -> Result<Script, String> {
+    if kind != Kind::Raw {
+        return script_from_file(bytes, name).map_err(|error| error.to_string());
+    }
+    generate::stamp::strip(bytes).map_err(|error| format!("{name}: {error}"))?;
+    let case = generate::case_from_bytes(bytes)
+        .map_err(|error| format!("{name}: these bytes make no case: {error}"))?;
+    Ok(of_case(case))
+}
+
+fn of_case(case: Case) -> Script {
+    Script {
+        case,
+        rejects: Vec::new(),
+        text_only: 0,
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let source: Box<dyn Read> = if path.as_os_str() == STDIN {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(File::open(path).map_err(|error| error.to_string())?)
+    };
+    let mut bytes = Vec::new();
+    match source.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes) {
+        Ok(read) if read as u64 > MAX_FILE_BYTES => {
+            Err(format!("more than {} MiB", MAX_FILE_BYTES >> 20))
+        }
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    }
+}
