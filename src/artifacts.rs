@@ -16,12 +16,8 @@ pub struct Artifacts {
 
 /// Why something could not be saved. One line.
 #[derive(Debug, thiserror::Error)]
-#[error("artifacts folder {folder}: cannot {what}: {error}")]
-pub struct ArtifactError {
-    folder: String,
-    what: String,
-    error: io::Error,
-}
+#[error("{0}")]
+pub struct ArtifactError(String);
 
 impl Artifacts {
     /// Opens a folder, making it if there is none, and tries whether files can be made in it.
@@ -32,12 +28,11 @@ impl Artifacts {
         let artifacts = Artifacts {
             folder: folder.into(),
         };
-        fs::create_dir_all(&artifacts.folder)
-            .map_err(|error| artifacts.error("make it".to_string(), error))?;
+        fs::create_dir_all(&artifacts.folder).map_err(|error| artifacts.error("make it", error))?;
         let probe = artifacts.temporary("probe");
         File::create_new(&probe)
             .and_then(|_| fs::remove_file(&probe))
-            .map_err(|error| artifacts.error("write to it".to_string(), error))?;
+            .map_err(|error| artifacts.error("write to it", error))?;
         Ok(artifacts)
     }
 
@@ -63,7 +58,7 @@ impl Artifacts {
             Err(error) => {
                 // Whether it goes or not, the first error is the one to tell.
                 let _ = fs::remove_file(&temporary);
-                Err(self.error(format!("save {name}"), error))
+                Err(self.error(&format!("save {name}"), error))
             }
         }
     }
@@ -76,12 +71,16 @@ impl Artifacts {
         self.folder.join(format!(".{name}.{process}.{number}.tmp"))
     }
 
-    fn error(&self, what: String, error: io::Error) -> ArtifactError {
-        ArtifactError {
-            folder: self.folder.display().to_string(),
-            what,
-            error,
-        }
+    /// That something cannot be done with the folder.
+    pub fn error(&self, what: &str, error: io::Error) -> ArtifactError {
+        let folder = self.folder.display();
+        ArtifactError(format!("artifacts folder {folder}: cannot {what}: {error}"))
+    }
+
+    /// That another run uses the folder.
+    pub fn in_use(&self) -> ArtifactError {
+        let folder = self.folder.display();
+        ArtifactError(format!("artifacts folder {folder}: another run uses it"))
     }
 }
 

@@ -8,16 +8,22 @@
 //! it does not depend on how many cases are run, by how many workers, or in which order, and a
 //! kept input means the same to `parallax repro` and to the fuzz targets.
 
+pub mod confine;
 mod crew;
 mod examine;
 mod flight;
+pub mod group;
 mod input;
 mod mishap;
 mod protocol;
+pub mod record;
 mod report;
+mod state;
 mod supervise;
 pub mod worker;
 
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,15 +33,15 @@ use std::time::{Duration, Instant};
 use crate::artifacts::{ArtifactError, Artifacts};
 use crate::generate::Generators;
 use crate::score::Fault;
-use crate::stats::Stats;
 use crew::Shared;
-use report::Collected;
+use state::{Before, State};
 
 pub use examine::{Found, Job};
 pub use input::{MAX_INPUT_BYTES, MIN_INPUT_BYTES, case, input};
 pub use mishap::Mishap;
-pub use report::{Divergence, FuzzReport, Group, SetAside};
-pub use supervise::Limits;
+pub use record::Record;
+pub use report::{Divergence, FuzzReport, SetAside};
+pub use supervise::{Limits, Station};
 
 /// Bytes of a worker's stack. The same everywhere, so that nothing depends on the main thread's.
 pub const STACK_BYTES: usize = 32 << 20;
@@ -43,12 +49,16 @@ pub const STACK_BYTES: usize = 32 << 20;
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How often it is saved how far the run is.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct FuzzOptions {
-    /// What all inputs are drawn from.
-    pub seed: u64,
-    /// How many cases to run; no end if not given.
+    /// What all inputs are drawn from. If not given, that of the run in the artifacts folder, or else
+    /// any.
+    pub seed: Option<u64>,
+    /// How many cases to run, see [`Fuzzer::cases`]; no end if not given.
     pub cases: Option<u64>,
     /// For how long; no end if not given.
     pub time: Option<Duration>,
@@ -58,15 +68,13 @@ pub struct FuzzOptions {
     pub generators: Generators,
     /// How many workers.
     pub jobs: NonZeroUsize,
-    /// The program to run as worker processes: parallax itself. If not given, workers are threads of
-    /// this process, which does not survive what the code under test may do to it.
-    pub worker: Option<PathBuf>,
-    /// What a case may take in a worker process.
-    pub limits: Limits,
-    /// What is to go wrong in worker processes.
-    pub mishaps: Vec<Mishap>,
-    /// Where inputs with findings are written to.
+    /// Where worker processes come from. If not given, workers are threads of this process, which
+    /// does not survive what the code under test may do to it.
+    pub workers: Option<Station>,
+    /// Where inputs with findings are written to, and how far the run is.
     pub artifacts: PathBuf,
+    /// Whether to begin at the first case even if there is a run to go on with.
+    pub restart: bool,
     /// A fault to plant in the subjects.
     pub fault: Option<Fault>,
 }
@@ -75,7 +83,14 @@ pub struct FuzzOptions {
 #[derive(Debug)]
 pub enum FuzzEvent<'a> {
     /// So much is done.
-    Progress(&'a Stats, Duration),
+    Progress {
+        /// All that is done.
+        record: &'a Record,
+        /// How long it takes since this start.
+        elapsed: Duration,
+        /// Cases that were done since this start.
+        cases: u64,
+    },
     /// A case diverged. In order of discovery, which is not always that of the cases.
     Found(&'a Divergence),
     /// A case has no verdict, since its worker did not come to an end with it.
@@ -100,18 +115,85 @@ pub enum FuzzError {
 #[derive(Debug)]
 pub struct Fuzzer<'o> {
     options: &'o FuzzOptions,
+    job: Job,
     artifacts: Artifacts,
+    /// How far it was when it ended last.
+    before: Record,
+    beginning: Beginning,
+    /// The lock of the folder. It is given up when this goes.
+    _lock: File,
+}
+
+/// How a run begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Beginning {
+    /// At its first case.
+    New,
+    /// Where it ended when it was started before, with so many cases done.
+    Continued(u64),
+    /// At its first case, although there was a run in the folder; why that is not continued.
+    Over(String),
 }
 
 impl<'o> Fuzzer<'o> {
-    /// Opens the artifacts folder and tries the engines.
+    /// Tries the engines, opens the artifacts folder, and looks whether there is a run in it to go on
+    /// with.
     ///
     /// # Errors
-    /// [`FuzzError`] if either is not to be had.
+    /// [`FuzzError`] if an engine or the folder is not to be had.
     pub fn new(options: &'o FuzzOptions) -> Result<Fuzzer<'o>, FuzzError> {
-        Job::of(options).harness().map_err(FuzzError::Engine)?;
+        let wanted = Job::of(options, options.seed.unwrap_or_default());
+        wanted.harness().map_err(FuzzError::Engine)?;
         let artifacts = Artifacts::open(&options.artifacts)?;
-        Ok(Fuzzer { options, artifacts })
+        let lock = state::lock(&artifacts)?;
+        let (before, beginning, seed) = match State::read(artifacts.folder()) {
+            Before::Nothing => (Record::default(), Beginning::New, options.seed),
+            Before::Other(why) => (Record::default(), Beginning::Over(why), options.seed),
+            Before::Run(_) if options.restart => (Record::default(), Beginning::New, options.seed),
+            Before::Run(state) => match wanted.why_not(&state.job, options.seed.is_some()) {
+                None => {
+                    let State { job, record, .. } = *state;
+                    let done = record.done.count();
+                    (record, Beginning::Continued(done), Some(job.seed))
+                }
+                Some(what) => {
+                    let why = format!("the run there has other {what}");
+                    (Record::default(), Beginning::Over(why), options.seed)
+                }
+            },
+        };
+        Ok(Fuzzer {
+            options,
+            job: Job {
+                seed: seed.unwrap_or_else(random_seed),
+                ..wanted
+            },
+            artifacts,
+            before,
+            beginning,
+            _lock: lock,
+        })
+    }
+
+    /// What cases are made from, and what they are run on.
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// How the run begins.
+    pub fn beginning(&self) -> &Beginning {
+        &self.beginning
+    }
+
+    /// The number of cases that will be done when there are no more to run. Where the seed is given
+    /// they are counted from its first, so that the same options mean the same cases whether the run is
+    /// continued or not; otherwise from where the run begins.
+    pub fn cases(&self) -> Option<u64> {
+        let from = match self.options.seed {
+            Some(_) => 0,
+            None => self.before.done.end(),
+        };
+        self.options.cases.map(|cases| from.saturating_add(cases))
     }
 
     /// Runs cases until there are no more, the time is over, something fails or `stop` is set.
@@ -120,14 +202,21 @@ impl<'o> Fuzzer<'o> {
         let started = Instant::now();
         let shared = Shared {
             options: self.options,
+            job: &self.job,
             artifacts: &self.artifacts,
-            next: AtomicU64::new(0),
+            next: AtomicU64::new(self.before.done.first_missing()),
+            end: self.cases(),
+            done: &self.before.done,
             deadline: self.options.time.and_then(|time| started.checked_add(time)),
             stop,
             failed: AtomicBool::new(false),
         };
+        let mut report = FuzzReport {
+            record: self.before.clone(),
+            ..FuzzReport::default()
+        };
+        report.record.starts += 1;
         let (sender, messages) = mpsc::channel();
-        let mut collected = Collected::default();
         std::thread::scope(|scope| {
             for _ in 0..self.options.jobs.get() {
                 let (shared, sender) = (&shared, sender.clone());
@@ -137,24 +226,61 @@ impl<'o> Fuzzer<'o> {
                     .spawn_scoped(scope, move || crew::work(shared, &sender));
                 if let Err(error) = spawned {
                     shared.failed.store(true, Ordering::Relaxed);
-                    collected.fail(error.into());
+                    report.fail(error.into());
                 }
             }
             drop(sender);
-            let mut told = Instant::now();
+            let (mut told, mut saved) = (Instant::now(), Instant::now());
             loop {
                 match messages.recv_timeout(TICK) {
-                    Ok(message) => collected.take(message, &mut tell),
+                    Ok(message) => report.take(message, &mut tell),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
-                if told.elapsed() >= TICK {
-                    told = Instant::now();
-                    let stats = &collected.report.stats;
-                    tell(FuzzEvent::Progress(stats, started.elapsed()));
+                if told.elapsed() < TICK {
+                    continue;
+                }
+                told = Instant::now();
+                let elapsed = started.elapsed();
+                self.clock(&mut report, elapsed, false);
+                tell(FuzzEvent::Progress {
+                    record: &report.record,
+                    elapsed,
+                    cases: report.record.stats.cases - self.before.stats.cases,
+                });
+                if saved.elapsed() >= SAVE_EVERY {
+                    saved = told;
+                    if !self.save(&mut report) {
+                        shared.failed.store(true, Ordering::Relaxed);
+                    }
                 }
             }
         });
-        collected.finish(started.elapsed())
+        self.clock(&mut report, started.elapsed(), true);
+        self.save(&mut report);
+        report
     }
+
+    /// Notes what time it is.
+    fn clock(&self, report: &mut FuzzReport, elapsed: Duration, must: bool) {
+        let record = &mut report.record;
+        record.elapsed = self.before.elapsed + elapsed;
+        record.course.note(&record.stats, record.elapsed, must);
+    }
+
+    /// Saves how far the run is; whether it could be.
+    fn save(&self, report: &mut FuzzReport) -> bool {
+        // What could not be saved is counted but not done, and would be counted again.
+        if !report.unsaved.is_empty() {
+            return true;
+        }
+        let state = State::new(self.job.clone(), report.record.clone());
+        let saved = state.write(&self.artifacts);
+        saved.map_err(|error| report.fail(error.into())).is_ok()
+    }
+}
+
+/// Short enough to be typed.
+fn random_seed() -> u64 {
+    RandomState::new().hash_one(std::process::id()) & u64::from(u32::MAX)
 }

@@ -9,19 +9,22 @@
 //! nevertheless.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use super::examine::{Examiner, Found, Job, Ran};
+use super::group::GroupKey;
 use super::input::{ATTEMPTS, input};
 use super::protocol::Orders;
-use super::report::{Divergence, Done, Message, SetAside, Told, Unsaved};
-use super::supervise::{Death, Event, How, Worker};
+use super::record::Done;
+use super::report::{CaseDone, Divergence, Message, SetAside, Told, Unsaved};
+use super::supervise::{Death, Event, How, Station, Worker};
 use super::{FuzzError, FuzzOptions};
 use crate::artifacts::{ArtifactError, Artifacts};
 use crate::stats::Stats;
+use crate::triage::blame::Blame;
 
 /// Cases that a worker is asked for ahead of what it runs, so that it never waits.
 const AHEAD: usize = 2;
@@ -32,9 +35,14 @@ const KILLS: usize = 3;
 /// What all have in common.
 pub(super) struct Shared<'a> {
     pub options: &'a FuzzOptions,
+    pub job: &'a Job,
     pub artifacts: &'a Artifacts,
     /// The next case.
     pub next: AtomicU64,
+    /// The first case that is not to be run, if there is an end.
+    pub end: Option<u64>,
+    /// Cases that were done when the run began.
+    pub done: &'a Done,
     pub deadline: Option<Instant>,
     pub stop: &'a AtomicBool,
     pub failed: AtomicBool,
@@ -43,31 +51,35 @@ pub(super) struct Shared<'a> {
 impl Shared<'_> {
     /// The number of the next case, if there is to be one.
     fn next(&self) -> Option<u64> {
-        let over = self.stop.load(Ordering::Relaxed)
-            || self.failed.load(Ordering::Relaxed)
-            || self.deadline.is_some_and(|end| Instant::now() >= end);
-        if over {
-            return None;
+        loop {
+            let over = self.stop.load(Ordering::Relaxed)
+                || self.failed.load(Ordering::Relaxed)
+                || self.deadline.is_some_and(|end| Instant::now() >= end);
+            if over {
+                return None;
+            }
+            let case = self.next.fetch_add(1, Ordering::Relaxed);
+            if self.end.is_some_and(|end| case >= end) {
+                return None;
+            }
+            if !self.done.contains(case) {
+                return Some(case);
+            }
         }
-        let case = self.next.fetch_add(1, Ordering::Relaxed);
-        self.options
-            .cases
-            .is_none_or(|end| case < end)
-            .then_some(case)
     }
 }
 
 /// Runs cases until there are no more.
 pub(super) fn work(shared: &Shared<'_>, sender: &Sender<Message>) {
-    let job = Job::of(shared.options);
-    let mut hand = Hand {
+    let job = shared.job;
+    let hand = Hand {
         shared,
         sender,
         job,
     };
-    let worked = match &shared.options.worker {
+    let worked = match &shared.options.workers {
         None => hand.work_here(),
-        Some(program) => hand.supervise(program),
+        Some(station) => hand.supervise(station),
     };
     if let Err(why) = worked {
         hand.fail(FuzzError::Engine(why));
@@ -78,12 +90,12 @@ pub(super) fn work(shared: &Shared<'_>, sender: &Sender<Message>) {
 struct Hand<'a> {
     shared: &'a Shared<'a>,
     sender: &'a Sender<Message>,
-    job: Job,
+    job: &'a Job,
 }
 
 impl Hand<'_> {
     /// Runs cases in this process.
-    fn work_here(&mut self) -> Result<(), String> {
+    fn work_here(&self) -> Result<(), String> {
         let mut examiner = Examiner::new(self.job.clone())?;
         while let Some(case) = self.shared.next() {
             let ran = examiner.examine(case, |_, _| {})?;
@@ -93,12 +105,18 @@ impl Hand<'_> {
     }
 
     /// Has cases run by worker processes, one after the other.
-    fn supervise(&mut self, program: &Path) -> Result<(), String> {
+    fn supervise(&self, station: &Station) -> Result<(), String> {
         let orders = Orders {
             job: self.job.clone(),
-            mishaps: self.shared.options.mishaps.clone(),
+            mishaps: station.mishaps.clone(),
         };
-        let start = || Worker::start(program, &orders, self.shared.options.limits);
+        let start = || {
+            let worker = Worker::start(station, &orders)?;
+            let confined_by = worker.confined_by().to_vec();
+            // Whoever collects outlives us.
+            let _ = self.sender.send(Message::Started(confined_by));
+            Ok::<Worker, String>(worker)
+        };
         let mut worker = start()?;
         // Cases that are not done; the present worker was asked for the first few of them.
         let mut cases: VecDeque<u64> = VecDeque::new();
@@ -177,11 +195,15 @@ impl Hand<'_> {
                 (diverged(), Some(Found::failure(why)))
             }
         };
-        let mut done = Done::new(case, stats);
+        let mut done = CaseDone {
+            case,
+            stats,
+            told: None,
+            unsaved: None,
+        };
         if let Some(found) = found {
             let bytes = self.input(case, ran.attempt);
-            done.told
-                .push(self.keep_found(&mut done.unsaved, case, bytes, found));
+            done.told = Some(self.keep_found(&mut done.unsaved, case, bytes, found));
         }
         // Whoever collects outlives us.
         let _ = self.sender.send(Message::Case(Box::new(done)));
@@ -198,14 +220,23 @@ impl Hand<'_> {
         let mut stats = diverged();
         let Some(reason) = death.reason() else {
             let found = Found::failure(format!("its worker crashed: {death}"));
-            let mut done = Done::new(case, stats);
-            done.told
-                .push(self.keep_found(&mut done.unsaved, case, bytes, found));
+            let mut done = CaseDone {
+                case,
+                stats,
+                told: None,
+                unsaved: None,
+            };
+            done.told = Some(self.keep_found(&mut done.unsaved, case, bytes, found));
             let _ = self.sender.send(Message::Case(Box::new(done)));
             return;
         };
         (stats.diverged, stats.inconclusive) = (0, [(reason, 1)].into());
-        let mut done = Done::new(case, stats);
+        let mut done = CaseDone {
+            case,
+            stats,
+            told: None,
+            unsaved: None,
+        };
         let seed = self.job.seed;
         let stem = format!("{reason}-{seed}-{case}");
         let what = death.to_string();
@@ -214,7 +245,7 @@ impl Hand<'_> {
              an end with it.\n\n{reason}: {what}\n"
         );
         let (name, path) = self.keep(&mut done.unsaved, &stem, bytes, &text);
-        done.told.push(Told::SetAside(SetAside {
+        done.told = Some(Told::SetAside(SetAside {
             case,
             reason,
             name,
@@ -235,10 +266,12 @@ impl Hand<'_> {
         let stem = format!("differential-{seed}-{case}");
         let text = format!("Case {case} of seed {seed}.\n\n{}", found.report);
         let (name, path) = self.keep(unsaved, &stem, bytes, &text);
+        let blame = found.blame.as_ref().map(Blame::key);
         Told::Found(Divergence {
             case,
             name,
             path,
+            key: GroupKey::of(&found.findings, blame),
             findings: found.findings,
             report: found.report,
         })

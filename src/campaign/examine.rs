@@ -11,6 +11,7 @@ use crate::harness::Harness;
 use crate::panics;
 use crate::score::Fault;
 use crate::stats::{Counts, Stats};
+use crate::triage::blame::Blame;
 use crate::triage::show;
 
 /// What decides which cases there are and what comes of them. Two runs of the same job, by the
@@ -31,12 +32,27 @@ pub struct Job {
 
 impl Job {
     /// The job that a run of these options does.
-    pub fn of(options: &FuzzOptions) -> Job {
+    pub fn of(options: &FuzzOptions, seed: u64) -> Job {
         Job {
-            seed: options.seed,
+            seed,
             subjects: options.subjects.iter().map(ToString::to_string).collect(),
             generators: options.generators,
             fault: options.fault,
+        }
+    }
+
+    /// In what another job differs that is not to be taken for this one. The seed counts if `seeded`.
+    pub fn why_not(&self, other: &Job, seeded: bool) -> Option<&'static str> {
+        if seeded && self.seed != other.seed {
+            Some("cases (--seed)")
+        } else if self.subjects != other.subjects {
+            Some("engines")
+        } else if self.generators != other.generators {
+            Some("generators")
+        } else if self.fault != other.fault {
+            Some("faults planted")
+        } else {
+            None
         }
     }
 
@@ -81,12 +97,15 @@ pub struct Ran {
 }
 
 /// What differs in a case.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Found {
     /// The findings.
     pub findings: Vec<Finding>,
     /// The same in words, with the code concerned.
     pub report: String,
+    /// Whose fault it is, at a first guess; nothing if parallax itself failed.
+    #[serde(default)]
+    pub blame: Option<Blame>,
 }
 
 impl Found {
@@ -104,6 +123,7 @@ impl Found {
         Found {
             report: format!("{finding}\n"),
             findings: vec![finding],
+            blame: None,
         }
     }
 }
@@ -146,10 +166,12 @@ impl Examiner {
             let made = made?;
             let examined = harness.examine(&made);
             stats.examined(&made, &examined);
+            let blame = Blame::of(&examined);
             match examined.verdict {
                 Verdict::Diverged(findings) => Some(Found {
                     report: show::findings(&made, &findings),
                     findings,
+                    blame,
                 }),
                 Verdict::Agreed | Verdict::Inconclusive(_) => None,
             }

@@ -2,8 +2,12 @@
 //! that runs it, done to see that the supervisor and the confinement hold.
 
 use std::fmt;
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::str::FromStr;
 
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 macro_rules! mishaps {
@@ -44,7 +48,22 @@ mishaps! {
     Babble = "babble",
     /// A panic that the harness catches.
     Panic = "panic",
+    /// A file is written.
+    Write = "write",
+    /// A file is removed.
+    Remove = "remove",
+    /// A connection is made.
+    Connect = "connect",
+    /// A program is run in the place of this one.
+    Exec = "exec",
+    /// A process is started.
+    Spawn = "spawn",
+    /// The supervisor is killed.
+    KillParent = "kill-parent",
 }
+
+/// The file that is written, or removed, in the current folder.
+const FILE: &str = "mishap";
 
 /// Something that goes wrong at a case. Written `KIND@CASE`; with `!` at the end it happens only if
 /// the worker ran other cases before.
@@ -113,7 +132,25 @@ impl Kind {
             }
             Kind::Babble => println!("{{\"ran\": 1}}"),
             Kind::Panic => panic!("a mishap"),
+            Kind::Write => refused(std::fs::write(FILE, "a mishap")),
+            Kind::Remove => refused(std::fs::remove_file(FILE)),
+            Kind::Connect => refused(TcpStream::connect(("127.0.0.1", 9))),
+            Kind::Exec => refused(Err::<(), _>(Command::new("true").exec())),
+            Kind::Spawn => refused(Command::new("true").spawn()),
+            Kind::KillParent => {
+                let parent = rustix::process::getppid();
+                let killed = parent.map(|it| rustix::process::kill_process(it, Signal::KILL));
+                refused(killed.unwrap_or(Ok(())).map_err(Into::into));
+            }
         }
+    }
+}
+
+/// Tells what came of something that is to be refused, in the one way that a case can: by a panic.
+fn refused<T>(what: std::io::Result<T>) {
+    match what {
+        Ok(_) => panic!("what should be refused was not"),
+        Err(error) => panic!("refused: {error}"),
     }
 }
 

@@ -9,11 +9,15 @@ use std::io::{self, BufRead, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::confine::Layer;
 use super::examine::{Job, Ran};
 use super::mishap::Mishap;
 
 /// The hidden command by which the program runs as a worker.
 pub const WORKER_COMMAND: &str = "worker";
+
+/// The option by which a worker is told how to confine itself.
+pub const CONFINE_OPTION: &str = "--confine-by";
 
 /// Bytes of a line at most.
 pub const LINE_BYTES: u64 = 64 << 20;
@@ -40,8 +44,8 @@ pub enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// The orders are understood and the engines made.
-    Ready,
+    /// The orders are understood and the engines made; by what the worker is confined.
+    Ready(Vec<Layer>),
     /// This worker cannot work, and none would.
     Unable(String),
     /// A case was run.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use parallax_oracles::{Finding, OracleName, Reason};
-use serde::Serialize;
+use parallax_oracles::{Finding, Reason};
 
+use super::confine::Layer;
+use super::group::GroupKey;
+use super::record::Record;
 use super::{FuzzError, FuzzEvent};
 use crate::stats::Stats;
 
@@ -19,6 +20,8 @@ pub struct Divergence {
     pub name: String,
     /// Where the input was saved, if it could be.
     pub path: Option<PathBuf>,
+    /// What it has in common with others of the same cause.
+    pub key: GroupKey,
     /// What differs.
     pub findings: Vec<Finding>,
     /// The findings in words, with the code concerned.
@@ -44,43 +47,22 @@ pub struct SetAside {
 /// What came of a run.
 #[derive(Debug, Default)]
 pub struct FuzzReport {
-    /// The counts.
-    pub stats: Stats,
-    /// How long it took.
-    pub elapsed: Duration,
-    /// The saved inputs of cases that diverged, by number of their case.
-    pub artifacts: BTreeMap<u64, PathBuf>,
-    /// The saved inputs of cases that were set aside, by number of their case.
-    pub set_aside: BTreeMap<u64, PathBuf>,
-    /// How many workers died, or had to be ended.
-    pub workers_lost: u64,
-    /// The findings, one entry an engine and oracle.
-    pub groups: Vec<Group>,
+    /// What was counted and found, over all starts.
+    pub record: Record,
+    /// By what all worker processes were confined; nothing if there were none.
+    pub confined_by: Option<Vec<Layer>>,
     /// Inputs that could not be saved, by number of their case: name and bytes.
     pub unsaved: BTreeMap<u64, (String, Vec<u8>)>,
     /// Why the run ended before its time, if it did.
     pub failure: Option<FuzzError>,
 }
 
-/// All findings of one oracle about one engine.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Group {
-    /// The engine.
-    pub engine: String,
-    /// The oracle.
-    pub oracle: OracleName,
-    /// The number of cases with such a finding.
-    pub cases: u64,
-    /// The first of them.
-    pub first: u64,
-    /// What was found there, in one line.
-    pub example: String,
-}
-
 /// What those who run cases hand in.
 pub(super) enum Message {
     /// What a case counts for, and what is to be told of it.
-    Case(Box<Done>),
+    Case(Box<CaseDone>),
+    /// A worker is there, confined by these.
+    Started(Vec<Layer>),
     /// A worker is gone that should not be.
     Lost,
     /// Cases cannot be run any more.
@@ -88,26 +70,15 @@ pub(super) enum Message {
 }
 
 /// A case that is done.
-pub(super) struct Done {
+pub(super) struct CaseDone {
     pub case: u64,
     pub stats: Stats,
-    pub told: Vec<Told>,
+    pub told: Option<Told>,
     pub unsaved: Option<Unsaved>,
 }
 
 /// Why something could not be saved; with the input's name and bytes, if that is what could not be.
 pub(super) type Unsaved = (FuzzError, Option<(String, Vec<u8>)>);
-
-impl Done {
-    pub fn new(case: u64, stats: Stats) -> Done {
-        Done {
-            case,
-            stats,
-            told: Vec::new(),
-            unsaved: None,
-        }
-    }
-}
 
 /// What is to be told of a case.
 pub(super) enum Told {
@@ -115,74 +86,49 @@ pub(super) enum Told {
     SetAside(SetAside),
 }
 
-/// What was handed in so far.
-#[derive(Default)]
-pub(super) struct Collected {
-    pub report: FuzzReport,
-    groups: BTreeMap<(String, OracleName), Group>,
-}
-
-impl Collected {
-    pub fn take(&mut self, message: Message, tell: &mut impl FnMut(FuzzEvent<'_>)) {
+impl FuzzReport {
+    /// Takes what was handed in.
+    pub(super) fn take(&mut self, message: Message, tell: &mut impl FnMut(FuzzEvent<'_>)) {
         match message {
             Message::Failed(error) => self.fail(error),
-            Message::Lost => self.report.workers_lost += 1,
+            Message::Lost => self.record.workers_lost += 1,
+            Message::Started(layers) => match &mut self.confined_by {
+                Some(all) => all.retain(|layer| layers.contains(layer)),
+                None => self.confined_by = Some(layers),
+            },
             Message::Case(done) => self.case(*done, tell),
         }
     }
 
-    fn case(&mut self, done: Done, tell: &mut impl FnMut(FuzzEvent<'_>)) {
-        self.report.stats.merge(&done.stats);
+    fn case(&mut self, done: CaseDone, tell: &mut impl FnMut(FuzzEvent<'_>)) {
+        self.record.stats.merge(&done.stats);
+        // A case whose input could not be saved will be run again.
+        let mut kept = true;
         if let Some((error, input)) = done.unsaved {
             self.fail(error);
             if let Some(input) = input {
-                self.report.unsaved.insert(done.case, input);
+                kept = false;
+                self.unsaved.insert(done.case, input);
             }
         }
-        for told in &done.told {
-            match told {
-                Told::Found(divergence) => {
-                    self.group(divergence);
-                    if let Some(path) = &divergence.path {
-                        self.report.artifacts.insert(done.case, path.clone());
-                    }
-                    tell(FuzzEvent::Found(divergence));
-                }
-                Told::SetAside(aside) => {
-                    if let Some(path) = &aside.path {
-                        self.report.set_aside.insert(done.case, path.clone());
-                    }
-                    tell(FuzzEvent::SetAside(aside));
-                }
+        if kept {
+            self.record.done.insert(done.case);
+        }
+        match &done.told {
+            Some(Told::Found(divergence)) => {
+                self.record.found(divergence);
+                tell(FuzzEvent::Found(divergence));
             }
+            Some(Told::SetAside(aside)) => {
+                self.record.set_aside(aside);
+                tell(FuzzEvent::SetAside(aside));
+            }
+            None => {}
         }
     }
 
-    pub fn fail(&mut self, error: FuzzError) {
-        self.report.failure.get_or_insert(error);
-    }
-
-    fn group(&mut self, divergence: &Divergence) {
-        for finding in &divergence.findings {
-            let key = (finding.engine.clone(), finding.oracle);
-            let group = self.groups.entry(key).or_insert_with(|| Group {
-                engine: finding.engine.clone(),
-                oracle: finding.oracle,
-                cases: 0,
-                first: u64::MAX,
-                example: String::new(),
-            });
-            group.cases += 1;
-            if divergence.case < group.first {
-                group.first = divergence.case;
-                group.example = finding.to_string();
-            }
-        }
-    }
-
-    pub fn finish(mut self, elapsed: Duration) -> FuzzReport {
-        self.report.elapsed = elapsed;
-        self.report.groups = self.groups.into_values().collect();
-        self.report
+    /// Notes why the run cannot go on. The first reason is the one to tell.
+    pub(super) fn fail(&mut self, error: FuzzError) {
+        self.failure.get_or_insert(error);
     }
 }

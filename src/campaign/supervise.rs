@@ -9,15 +9,17 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use parallax_oracles::Reason;
 
+use super::confine::Layer;
 use super::examine::Ran;
 use super::flight::{Flight, InFlight};
-use super::protocol::{self, LINE_BYTES, Orders, Reply, Request, WORKER_COMMAND};
+use super::mishap::Mishap;
+use super::protocol::{self, CONFINE_OPTION, LINE_BYTES, Orders, Reply, Request, WORKER_COMMAND};
 use crate::panics::BACKTRACE_VARIABLE;
 
 /// How often a worker is looked at.
@@ -54,6 +56,19 @@ impl Default for Limits {
     }
 }
 
+/// Where worker processes come from, and what they may do.
+#[derive(Clone, Debug)]
+pub struct Station {
+    /// The program to run: parallax itself.
+    pub program: PathBuf,
+    /// What a case may take.
+    pub limits: Limits,
+    /// By what workers are to be confined, as far as it is to be had.
+    pub confine_by: Vec<Layer>,
+    /// What is to go wrong in them.
+    pub mishaps: Vec<Mishap>,
+}
+
 /// A worker process.
 pub struct Worker {
     child: Child,
@@ -63,6 +78,8 @@ pub struct Worker {
     line: Vec<u8>,
     flight: Flight,
     limits: Limits,
+    /// By what it is confined.
+    confined_by: Vec<Layer>,
     pass_on: bool,
     /// When the case under way began.
     began: Instant,
@@ -124,9 +141,9 @@ impl Worker {
     ///
     /// # Errors
     /// One line: it cannot be started, or says that it cannot work.
-    pub fn start(program: &Path, orders: &Orders, limits: Limits) -> Result<Worker, String> {
+    pub fn start(station: &Station, orders: &Orders) -> Result<Worker, String> {
         for _ in 0..STARTS {
-            let mut worker = Worker::spawn(program, orders, limits)
+            let mut worker = Worker::spawn(station, orders)
                 .map_err(|error| format!("cannot start a worker process: {error}"))?;
             match worker.ready() {
                 Ok(()) => return Ok(worker),
@@ -145,12 +162,18 @@ impl Worker {
         ))
     }
 
-    fn spawn(program: &Path, orders: &Orders, limits: Limits) -> io::Result<Worker> {
+    fn spawn(station: &Station, orders: &Orders) -> io::Result<Worker> {
         let flight = Flight::new()?;
         let (ours, theirs) = UnixStream::pair()?;
-        let child = Command::new(program)
+        let layers: Vec<&str> = station.confine_by.iter().map(|it| it.name()).collect();
+        let layers = match layers[..] {
+            [] => "none".to_string(),
+            _ => layers.join(","),
+        };
+        let child = Command::new(&station.program)
             .arg0("parallax")
             .arg(WORKER_COMMAND)
+            .arg(format!("{CONFINE_OPTION}={layers}"))
             .stdin(OwnedFd::from(theirs.try_clone()?))
             .stdout(OwnedFd::from(theirs))
             .stderr(flight.standard_error()?)
@@ -164,7 +187,8 @@ impl Worker {
             replies: BufReader::new(ours),
             line: Vec::new(),
             flight,
-            limits,
+            limits: station.limits,
+            confined_by: Vec::new(),
             pass_on: std::env::var_os(BACKTRACE_VARIABLE).is_some(),
             began: Instant::now(),
             busy_before: None,
@@ -179,7 +203,8 @@ impl Worker {
     fn ready(&mut self) -> Result<(), Event> {
         loop {
             match self.hear() {
-                Ok(Some(Reply::Ready)) => {
+                Ok(Some(Reply::Ready(layers))) => {
+                    self.confined_by = layers;
                     self.begin();
                     return Ok(());
                 }
@@ -211,7 +236,7 @@ impl Worker {
                     return Event::Ran(ran);
                 }
                 Ok(Some(Reply::Unable(why))) => return Event::Unable(why),
-                Ok(Some(Reply::Ready)) => return Event::Died(self.end(How::Babbled)),
+                Ok(Some(Reply::Ready(_))) => return Event::Died(self.end(How::Babbled)),
                 Ok(None) if enough() => return Event::Abandoned,
                 Ok(None) => {
                     if let Some(how) = self.over_limit() {
@@ -229,6 +254,11 @@ impl Worker {
         // is no less.
         let _ = self.requests.shutdown(std::net::Shutdown::Both);
         self.await_end();
+    }
+
+    /// By what it is confined.
+    pub fn confined_by(&self) -> &[Layer] {
+        &self.confined_by
     }
 
     fn begin(&mut self) {
@@ -432,7 +462,7 @@ fn signal_name(signal: i32) -> &'static str {
         libc::SIGILL => " (SIGILL)",
         libc::SIGFPE => " (SIGFPE)",
         libc::SIGTRAP => " (SIGTRAP)",
-        libc::SIGSYS => " (SIGSYS)",
+        libc::SIGSYS => " (SIGSYS), for a system call that workers are refused",
         libc::SIGTERM => " (SIGTERM)",
         libc::SIGPIPE => " (SIGPIPE)",
         _ => "",

@@ -1,28 +1,48 @@
 //! A worker: a process that runs the cases its supervisor asks for, one after the other, and says
 //! what came of each. It writes nothing but its answers, and notes each input where it outlives
-//! the worker ([`super::flight`]) before anything is done with it.
+//! the worker ([`super::flight`]) before anything is done with it. What it has no use for, it gives up
+//! first ([`super::confine`]).
 
 use std::io::{self, BufReader};
 
+use super::confine::{Layer, confine};
 use super::examine::Examiner;
 use super::flight::Note;
 use super::protocol::{Orders, Reply, Request, hear, say};
+
+/// A process that is ready to be a worker.
+#[derive(Debug)]
+pub struct Prepared {
+    note: Note,
+    confined_by: Vec<Layer>,
+}
+
+/// Makes this process one that can be a worker: opens what it needs, then confines itself by these
+/// layers, as far as they are to be had. To be called before there are other threads.
+///
+/// # Errors
+/// If there is no supervisor.
+pub fn prepare(layers: &[Layer]) -> io::Result<Prepared> {
+    let note = Note::open()?;
+    die_with_parent()?;
+    let confined_by = confine(layers);
+    Ok(Prepared { note, confined_by })
+}
 
 /// Serves the supervisor on standard input and output until it has no more to ask.
 ///
 /// # Errors
 /// If there is no supervisor there.
-pub fn serve() -> io::Result<()> {
+pub fn serve(prepared: Prepared) -> io::Result<()> {
     let mut requests = BufReader::new(io::stdin().lock());
     let mut replies = io::stdout().lock();
-    let note = Note::open()?;
+    let Prepared { note, confined_by } = prepared;
     let orders: Orders = hear(&mut requests)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    die_with_parent()?;
     let mut examiner = match Examiner::new(orders.job) {
         Ok(examiner) => examiner,
         Err(why) => return say(&mut replies, &Reply::Unable(why)),
     };
-    say(&mut replies, &Reply::Ready)?;
+    say(&mut replies, &Reply::Ready(confined_by))?;
     let mut company = false;
     while let Some(Request::Run(case)) = hear(&mut requests)? {
         let mishap = orders

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use parallax::campaign::worker::Prepared;
 use parallax::{campaign, panics};
 
 use console::Console;
@@ -59,13 +60,25 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error).into(),
     };
+    // What a worker gives up, it gives up before there are other threads, so that it holds for all.
+    let prepared = match &arguments.command {
+        Command::Worker(command) => command.prepare().map(Some),
+        _ => Ok(None),
+    };
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            console::complain(format_args!("{error:#}"));
+            return Status::Unusable.into();
+        }
+    };
     // On a thread of our own: what exhausts a stack must not depend on the main thread's, whose
     // size is the caller's to choose.
     let thread = std::thread::Builder::new()
         .name("main".to_string())
         .stack_size(campaign::STACK_BYTES)
         .spawn(move || {
-            panics::catch(|| run(arguments.command))
+            panics::catch(|| run(arguments.command, prepared))
                 .unwrap_or_else(|panic| Err(anyhow::anyhow!("a bug in parallax itself: {panic}")))
         });
     let result = match thread.map(std::thread::JoinHandle::join) {
@@ -82,7 +95,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<Status> {
+fn run(command: Command, prepared: Option<Prepared>) -> anyhow::Result<Status> {
     let mut console = Console::default();
     let status = match command {
         Command::Fuzz(command) => command.run(&mut console)?,
@@ -90,7 +103,7 @@ fn run(command: Command) -> anyhow::Result<Status> {
         Command::Shrink(command) => command.run(&mut console)?,
         Command::Spec(command) => command.run(&mut console)?,
         Command::Engines(command) => command.run(&mut console)?,
-        Command::Worker(command) => command.run()?,
+        Command::Worker(_) => prepared.map_or(Ok(Status::Unusable), worker::Worker::run)?,
     };
     console.finish()?;
     Ok(status)

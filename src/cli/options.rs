@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use parallax::campaign::Mishap;
+use parallax::campaign::confine::Layer;
 use parallax::engine::registry;
 use parallax::generate::{Generator, Generators};
 use parallax::harness;
@@ -89,6 +90,21 @@ pub fn count(text: &str) -> Result<u64, String> {
         Ok(0) | Err(_) => Err("not a whole number from 1".to_string()),
         Ok(number) => Ok(number),
     }
+}
+
+/// Ways to confine workers.
+#[derive(Clone, Debug)]
+pub struct Layers(pub Vec<Layer>);
+
+/// Reads ways to confine workers: their names, separated by commas, or `none`.
+pub fn layers(names: &str) -> Result<Layers, String> {
+    let layer = |name: &str| Layer::ALL.into_iter().find(|layer| layer.name() == name);
+    match names {
+        "none" => Some(Vec::new()),
+        _ => names.split(',').map(layer).collect(),
+    }
+    .map(Layers)
+    .ok_or_else(|| "not among landlock and seccomp, nor none".to_string())
 }
 
 /// Reads a mishap.

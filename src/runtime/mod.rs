@@ -1,6 +1,6 @@
 //! The runtime behind generated code: stores, instances, memories, tables, references, traps.
 //!
-//! Unsafe code is confined to nine files, each of which states its invariants at the top:
+//! Unsafe code is confined to ten files, each of which states its invariants at the top:
 //!
 //! - [`block`]: memory shared with generated code, read and written by bounds-checked offset
 //! - [`memory`]: linear memories, as reservations of address space
@@ -10,6 +10,7 @@
 //! - `emulator`: the same ways where an emulator runs the code
 //! - [`interpreter`], and `reach` in it: the same ways where CLIF is interpreted
 //! - `walk`: reading the frames of generated code
+//! - [`refused`]: telling of a system call that a confined process is refused
 //!
 //! Everything else, builtins included, is safe code over these.
 
@@ -32,6 +33,7 @@ mod misaligned;
 pub mod objects;
 mod observe;
 mod references;
+pub mod refused;
 mod signals;
 pub mod store;
 pub mod table;

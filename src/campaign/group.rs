@@ -1,0 +1,186 @@
+//! Findings of one cause, as far as can be told: those with the same oracle, the same blame and the
+//! same shape. A thousand hits of one bug are one line.
+
+use parallax_oracles::{Finding, OracleName, Outcome, Place, Seen};
+use serde::{Deserialize, Serialize};
+
+use super::report::Divergence;
+use crate::triage::blame::BlameKey;
+
+/// Letters of a shape at most.
+const SHAPE_LETTERS: usize = 200;
+
+/// What findings of one cause have in common.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct GroupKey {
+    /// The oracle that spoke first.
+    pub oracle: OracleName,
+    /// The engine that it spoke of first.
+    pub engine: String,
+    /// Whose fault it is; nothing if parallax itself failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blame: Option<BlameKey>,
+    /// What differs, but for numbers.
+    pub shape: String,
+}
+
+impl GroupKey {
+    /// The key of a divergence with these findings.
+    pub fn of(findings: &[Finding], blame: Option<BlameKey>) -> GroupKey {
+        let first = findings.first();
+        GroupKey {
+            // What diverged has a finding; nothing panics if it has not.
+            oracle: first.map_or(OracleName::Traps, |it| it.oracle),
+            engine: first.map_or(String::new(), |it| it.engine.clone()),
+            blame,
+            shape: first.map_or(String::new(), shape),
+        }
+    }
+}
+
+/// All findings of one cause.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Group {
+    /// What they have in common.
+    #[serde(flatten)]
+    pub key: GroupKey,
+    /// The number of cases with such a finding.
+    pub cases: u64,
+    /// The first of them.
+    pub first: u64,
+    /// The name of its input.
+    pub input: String,
+    /// What was found there, in one line.
+    pub example: String,
+}
+
+impl Group {
+    /// The group of one divergence.
+    pub fn of(divergence: &Divergence) -> Group {
+        let mut group = Group {
+            key: divergence.key.clone(),
+            cases: 0,
+            first: u64::MAX,
+            input: String::new(),
+            example: String::new(),
+        };
+        group.add(divergence);
+        group
+    }
+
+    /// Adds another one.
+    pub fn add(&mut self, divergence: &Divergence) {
+        self.cases += 1;
+        if divergence.case < self.first {
+            self.first = divergence.case;
+            self.input.clone_from(&divergence.name);
+            let first = divergence.findings.first();
+            self.example = first.map(Finding::to_string).unwrap_or_default();
+        }
+    }
+}
+
+/// What a finding shows, but for numbers: what is of one cause differs in little else.
+pub fn shape(finding: &Finding) -> String {
+    let place = match finding.place {
+        Place::Outcome => "outcome",
+        Place::Result(_) => "result",
+        Place::HostCall(_) => "host call",
+        Place::HostCallArgument { .. } => "argument of a host call",
+        Place::MemorySize(_) => "size of a memory",
+        Place::MemoryByte { .. } => "byte of a memory",
+        Place::TableSize(_) => "size of a table",
+        Place::TableElement { .. } => "element of a table",
+        Place::Global(_) => "global",
+        Place::Count(_) => "reference count",
+        Place::Drop(_) => "drop",
+        Place::Steps => "number of steps",
+    };
+    let (reference, subject) = (seen(&finding.reference), seen(&finding.subject));
+    let text = match (reference, subject) {
+        (None, None) => place.to_string(),
+        (Some(_), Some(subject)) if matches!(finding.reference, Seen::Rule(_)) => {
+            format!("{place}: {subject}")
+        }
+        (reference, subject) => format!(
+            "{place}: {}, not {}",
+            subject.as_deref().unwrap_or("something"),
+            reference.as_deref().unwrap_or("something else")
+        ),
+    };
+    without_numbers(&text)
+}
+
+/// What was seen, if that says something about the cause: not which value, but that there was none.
+fn seen(seen: &Seen) -> Option<String> {
+    match seen {
+        Seen::Outcome(Outcome::Returned(_)) => Some("returned".to_string()),
+        Seen::Outcome(outcome) => Some(outcome.to_string()),
+        Seen::Absent => Some("nothing".to_string()),
+        Seen::Rule(text) => Some(text.clone()),
+        Seen::Value(_) | Seen::Byte(_) | Seen::Number(_) | Seen::HostCall(..) => None,
+    }
+}
+
+/// A text with a `#` in place of each number, and not too long.
+fn without_numbers(text: &str) -> String {
+    let mut out = String::new();
+    let mut letters = 0;
+    let mut in_number = false;
+    for letter in text.chars() {
+        let digit = letter.is_ascii_digit();
+        if !(digit && in_number) {
+            out.push(if digit { '#' } else { letter });
+            letters += 1;
+        }
+        in_number = digit;
+        if letters == SHAPE_LETTERS {
+            out.push('…');
+            break;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use parallax_oracles::TrapKind;
+
+    use super::*;
+
+    fn finding(place: Place, reference: Seen, subject: Seen) -> Finding {
+        Finding {
+            oracle: OracleName::Traps,
+            step: 3,
+            place,
+            reference,
+            subject,
+            engine: "x86_64".to_string(),
+            against: None,
+        }
+    }
+
+    #[test]
+    fn shapes_have_no_numbers_but_kinds() {
+        let trap = Seen::Outcome(Outcome::Trapped(TrapKind::IndirectCallToNull));
+        let escaped =
+            |function| Seen::Outcome(Outcome::Escaped(format!("function {function} faulted")));
+        let shape_of = |function| shape(&finding(Place::Outcome, trap.clone(), escaped(function)));
+        assert_eq!(
+            shape_of(12),
+            "outcome: escaped the sandbox: function # faulted, not trapped: indirect call to null"
+        );
+        assert_eq!(shape_of(12), shape_of(7));
+        let value = shape(&finding(Place::Result(1), Seen::Number(1), Seen::Number(2)));
+        assert_eq!(value, "result");
+        let gone = shape(&finding(Place::Result(1), Seen::Number(1), Seen::Absent));
+        assert_eq!(gone, "result: nothing, not something else");
+        let long = Seen::Rule("é".repeat(1_000));
+        assert!(
+            shape(&finding(Place::Steps, long.clone(), long))
+                .chars()
+                .count()
+                < 200
+        );
+    }
+}

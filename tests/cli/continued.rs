@@ -1,0 +1,264 @@
+//! Runs that end and go on, and what becomes of their artifacts folder.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::run::{Folder, PARALLAX, Ran, parallax};
+
+/// A fault that nearly every case of one generator meets.
+const FAULT: &str = "--fault=no-interrupt-check";
+const GENERATOR: &str = "--generators=interrupts";
+
+fn fuzz(folder: &Folder, arguments: &[&str]) -> Ran {
+    let artifacts = folder.file("artifacts");
+    let all = ["fuzz", "--artifacts", &artifacts];
+    parallax(all.iter().chain(arguments))
+}
+
+fn start(folder: &Folder, arguments: &[&str]) -> Child {
+    Command::new(PARALLAX)
+        .args(["fuzz", "--artifacts", &folder.file("artifacts")])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs")
+}
+
+fn signal(child: &Child, signal: &str) {
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args([signal, &id]).status();
+    assert!(sent.expect("kill runs").success());
+}
+
+/// Waits until the run has saved how far it is.
+fn await_state(folder: &Folder) {
+    let state = Path::new(&folder.file("artifacts")).join("run.json");
+    let began = Instant::now();
+    while !state.exists() {
+        assert!(began.elapsed() < Duration::from_secs(100), "no state");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The report of a run without what depends on the clock, the folder or the way there.
+fn lasting(ran: &Ran) -> Value {
+    let mut json = ran.json();
+    let object = json.as_object_mut().expect("an object");
+    for key in ["seconds", "starts", "workers_lost"] {
+        object.remove(key).expect("a key");
+    }
+    let artifacts = object["artifacts"].as_array_mut().expect("artifacts");
+    for path in artifacts {
+        let name = path.as_str().and_then(|path| path.rsplit('/').next());
+        *path = Value::from(name.expect("a path"));
+    }
+    json
+}
+
+/// However a run was ended and started again, it comes to the same.
+#[test]
+fn a_second_start_goes_on() {
+    let all = ["--cases=400", "--seed=4", GENERATOR, FAULT, "--json"];
+    let whole = Folder::new();
+    let whole = fuzz(&whole, &all);
+    assert_eq!(whole.status, Some(1), "{whole:?}");
+
+    let folder = Folder::new();
+    let few = fuzz(&folder, &[&["--cases=37"], &all[1..]].concat());
+    assert_eq!(few.json()["cases"], 37);
+    for how in ["-INT", "-TERM", "-KILL"] {
+        let mut child = start(&folder, &all);
+        std::thread::sleep(Duration::from_millis(400));
+        // It may be done by now.
+        if child.try_wait().expect("a state").is_none() {
+            signal(&child, how);
+        }
+        let ran: Ran = child.wait_with_output().expect("it ends").into();
+        assert!(ran.stderr.contains("continued: "), "{ran:?}");
+        assert!(
+            how == "-KILL" || ran.stderr.contains("cases of seed 4"),
+            "{ran:?}"
+        );
+    }
+    let ran = fuzz(&folder, &[&all[..], &["--jobs=2"]].concat());
+    assert_eq!(lasting(&ran), lasting(&whole));
+    // Once more, there is nothing left to do.
+    let again = fuzz(&folder, &all);
+    assert!(
+        again.stderr.contains("continued: 400 cases are done"),
+        "{again:?}"
+    );
+    assert_eq!(
+        (again.status, lasting(&again)),
+        (whole.status, lasting(&whole))
+    );
+}
+
+#[test]
+fn without_a_seed_the_run_there_goes_on() {
+    let folder = Folder::new();
+    let first = fuzz(&folder, &["--cases=20", "--json"]);
+    let second = fuzz(&folder, &["--cases=20", "--json"]);
+    assert_eq!(first.json()["seed"], second.json()["seed"]);
+    assert_eq!(second.json()["cases"], 40);
+    assert_eq!(second.json()["starts"], 2);
+    let over = fuzz(&folder, &["--cases=20", "--json", "--restart"]);
+    assert_eq!(over.json()["cases"], 20);
+}
+
+#[test]
+fn what_is_not_the_same_run_is_not_continued() {
+    let folder = Folder::new();
+    let all = ["--cases=3", "--seed=4"];
+    fuzz(&folder, &all);
+    for (other, words) in [
+        (["--cases=3", "--seed=5"], "other cases (--seed)"),
+        (["--cases=3", "--engines=x86_64"], "other engines"),
+        (["--cases=3", "--generators=loops"], "other engines"),
+        (["--cases=3", FAULT], "other generators"),
+    ] {
+        let ran = fuzz(&folder, &other);
+        let line = format!("not continued, but begun at the first case: the run there has {words}");
+        assert!(
+            ran.stdout.lines().any(|it| it == line),
+            "no {line:?} in {ran:?}"
+        );
+        assert!(ran.stdout.contains("3 cases of seed "), "{ran:?}");
+    }
+    let state = Path::new(&folder.file("artifacts")).join("run.json");
+    for broken in ["", "{}", "[1", "\u{0}"] {
+        fs::write(&state, broken).expect("a file");
+        let ran = fuzz(&folder, &all);
+        assert!(
+            ran.stdout.contains("run.json is no state of a run"),
+            "{ran:?}"
+        );
+        assert!(ran.stdout.contains("3 cases of seed 4"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_folder_is_for_one_run_at_a_time() {
+    let folder = Folder::new();
+    let child = start(&folder, &["--seed=1", "--engines=x86_64"]);
+    let artifacts = Path::new(&folder.file("artifacts")).to_path_buf();
+    let began = Instant::now();
+    while !artifacts.exists() && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    await_state(&folder);
+    let folder_name = folder.file("artifacts");
+    fuzz(&folder, &["--seed=2"]).is_refused(&[&folder_name, "another run uses it"]);
+    signal(&child, "-KILL");
+    child.wait_with_output().expect("it ends");
+    // Whoever is gone has no claim.
+    let ran = fuzz(&folder, &["--seed=2", "--cases=1"]);
+    assert!(ran.stdout.contains("1 cases of seed 2"), "{ran:?}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_told_at_once() {
+    let folder = Folder::new();
+    let artifacts = folder.path().join("artifacts");
+    fs::create_dir(&artifacts).expect("a folder");
+    let mode = |mode| fs::set_permissions(&artifacts, fs::Permissions::from_mode(mode));
+    mode(0o555).expect("permissions");
+    // Root writes nevertheless.
+    if fs::write(artifacts.join("probe"), "").is_err() {
+        fuzz(&folder, &["--cases=1"]).is_refused(&["artifacts", "cannot write to it"]);
+    }
+    mode(0o755).expect("permissions");
+}
+
+/// A file system of our own; none if we may not have one.
+struct Tmpfs<'f>(&'f Path);
+
+impl<'f> Tmpfs<'f> {
+    fn mount(at: &'f Path, options: &str) -> Option<Tmpfs<'f>> {
+        fs::create_dir_all(at).expect("a folder");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(at)
+            .stderr(Stdio::null())
+            .status();
+        if mounted.is_ok_and(|status| status.success()) {
+            return Some(Tmpfs(at));
+        }
+        eprintln!("not tested: no file system can be mounted here");
+        None
+    }
+
+    fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        let mounted = Command::new("mount")
+            .args(["-o", &options])
+            .arg(self.0)
+            .status();
+        assert!(mounted.expect("mount runs").success());
+    }
+}
+
+impl Drop for Tmpfs<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0).status();
+    }
+}
+
+/// One clear line, what was found is kept, and what could not be saved is printed.
+#[test]
+fn a_folder_that_is_full_keeps_what_was_found() {
+    let folder = Folder::new();
+    let artifacts = folder.path().join("artifacts");
+    // Room for two inputs or so.
+    let Some(disk) = Tmpfs::mount(&artifacts, "size=24k") else {
+        return;
+    };
+    let arguments = [
+        "--cases=60",
+        "--seed=1",
+        GENERATOR,
+        FAULT,
+        "--jobs=2",
+        "--json",
+    ];
+    let ran = fuzz(&folder, &arguments);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    let line = ran.stderr.lines().filter(|it| it.starts_with("parallax: "));
+    let line: Vec<&str> = line.collect();
+    assert_eq!(line.len(), 1, "{ran:?}");
+    assert!(line[0].contains("No space left"), "{ran:?}");
+    let json = ran.json();
+    let saved = json["artifacts"].as_array().expect("paths");
+    let unsaved = json["unsaved"].as_array().map_or(0, Vec::len);
+    assert!(!saved.is_empty(), "{json}");
+    assert!(json["cases"].as_u64() < Some(60), "{json}");
+    assert_eq!(json["diverged"], saved.len() + unsaved);
+    for path in saved {
+        assert!(
+            fs::metadata(path.as_str().expect("a path"))
+                .expect("a file")
+                .len()
+                > 1_000
+        );
+    }
+
+    // With more room, the run goes on, and what could not be saved is found again.
+    disk.remount("size=4m");
+    let ran = fuzz(&folder, &arguments);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    assert_eq!(ran.json()["cases"], 60, "{ran:?}");
+    assert_eq!(
+        ran.json()["diverged"],
+        ran.json()["artifacts"].as_array().map_or(0, Vec::len)
+    );
+
+    disk.remount("ro");
+    fuzz(&folder, &["--cases=1"]).is_refused(&["artifacts", "cannot write to it", "Read-only"]);
+}
