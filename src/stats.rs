@@ -79,12 +79,15 @@ pub struct Calls {
 }
 
 /// What an engine under test did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct EngineCounts {
     /// Cases in which it was compared with the reference.
     pub compared: u64,
     /// Cases that it has no support for.
     pub unsupported: u64,
+    /// The same by what it has no support for, such as an instruction.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unsupported_by: BTreeMap<String, u64>,
 }
 
 impl Stats {
@@ -125,7 +128,7 @@ impl Stats {
         for subject in &examined.subjects {
             match &subject.result {
                 Ok(comparison) => self.compared(subject.engine, comparison),
-                Err(NotCompared::Unsupported(_)) => self.unsupported(subject.engine),
+                Err(NotCompared::Unsupported(what)) => self.unsupported(subject.engine, what),
                 Err(NotCompared::NothingToCompare) => {}
             }
         }
@@ -144,8 +147,10 @@ impl Stats {
     }
 
     /// Counts a case that an engine has no support for.
-    pub fn unsupported(&mut self, engine: &str) {
-        self.engine(engine).unsupported += 1;
+    pub fn unsupported(&mut self, engine: &str, what: &str) {
+        let counts = self.engine(engine);
+        counts.unsupported += 1;
+        *counts.unsupported_by.entry(what.to_string()).or_default() += 1;
     }
 
     /// Counts the verdict on a case, of all its engines together.
@@ -191,6 +196,9 @@ impl Stats {
             let engine = self.engine(name);
             engine.compared += counts.compared;
             engine.unsupported += counts.unsupported;
+            for (what, count) in &counts.unsupported_by {
+                *engine.unsupported_by.entry(what.clone()).or_default() += count;
+            }
         }
         self.oracles += other.oracles;
     }
@@ -303,7 +311,7 @@ mod tests {
         stats.verdict(&Verdict::Inconclusive(Reason::OutOfFuel));
         stats.case(&case(0), &Observation::default());
         stats.verdict(&Verdict::Agreed);
-        stats.unsupported("x86_64");
+        stats.unsupported("x86_64", "instruction nop");
         stats.known(["wrong-add"]);
         stats
     }
@@ -331,6 +339,8 @@ mod tests {
         assert_eq!((stats.known, stats.known_faults["wrong-add"]), (2, 2));
         assert_eq!(stats.agreed, 2);
         assert_eq!(stats.engines["x86_64"].unsupported, 2);
+        let by = &stats.engines["x86_64"].unsupported_by;
+        assert_eq!(by["instruction nop"], 2);
         assert_eq!(stats.calls.traps[&TrapKind::Unreachable], 2);
         assert_eq!(stats.opcodes.len(), 1);
     }

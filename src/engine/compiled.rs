@@ -510,6 +510,8 @@ impl Drop for CompiledRun<'_> {
 }
 
 #[cfg(test)]
+mod clif_tests;
+#[cfg(test)]
 mod feature_tests;
 #[cfg(test)]
 mod layout_tests;

@@ -42,7 +42,7 @@ const COMPILED: &[CompiledEngine] = &[
             isa: Isa::Clif,
             generation: Generation::Cranelift0_112,
         },
-        by_default: false,
+        by_default: true,
     },
 ];
 

@@ -80,8 +80,10 @@ fn summary(job: &Job, folder: &Path, report: &FuzzReport) -> String {
     for (name, engine) in &stats.engines {
         let _ = writeln!(
             text,
-            "  {name:8}  {} compared, {} unsupported",
-            engine.compared, engine.unsupported
+            "  {name:8}  {} compared, {} unsupported{}",
+            engine.compared,
+            engine.unsupported,
+            of_which(&engine.unsupported_by)
         );
     }
     if record.workers_lost > 0 {

@@ -257,14 +257,18 @@ impl Lowering<'_> {
                 if let Some(code) = flags.trap_code() {
                     self.may_trap(code)?;
                 }
+                let offset = offset.into();
                 let op = Op::Load {
                     load,
                     to,
                     base: arg(0),
-                    offset: offset.into(),
+                    offset,
                 };
                 match load {
+                    // Not implemented in the crate.
                     Load::Widened { .. } => self.push(op),
+                    // An offset with a sign is zero-extended in the crate.
+                    _ if offset < 0 => self.push(op),
                     _ => self.push_checked(op, inst),
                 }
             }
@@ -279,13 +283,18 @@ impl Lowering<'_> {
                 if let Some(code) = flags.trap_code() {
                     self.may_trap(code)?;
                 }
+                let offset = offset.into();
                 let op = Op::Store {
                     bytes,
                     value: arg(0),
                     base: arg(1),
-                    offset: offset.into(),
+                    offset,
                 };
-                self.push_checked(op, inst);
+                match offset {
+                    // As above.
+                    ..0 => self.push(op),
+                    _ => self.push_checked(op, inst),
+                }
             }
             InstructionData::StackLoad {
                 stack_slot, offset, ..
@@ -337,7 +346,7 @@ impl Lowering<'_> {
         let to = number(result);
         let own = self.own(inst, opcode, ty, to);
         match own {
-            Some(op) if is_wrong_in_crate(opcode, ty) => self.push(op),
+            Some(op) if is_wrong_in_crate(opcode) => self.push(op),
             Some(op) => self.push_checked(op, inst),
             None if is_right_in_crate(opcode) => self.push_checked(Op::Step, inst),
             None => return Err(refused(opcode, ty)),
@@ -661,8 +670,7 @@ fn widened(lane: u8, signed: bool) -> Load {
 }
 
 /// What the crate's interpreter does wrong, or not at all. See `docs/findings.md`.
-fn is_wrong_in_crate(opcode: Opcode, ty: Type) -> bool {
-    let _ = ty;
+fn is_wrong_in_crate(opcode: Opcode) -> bool {
     matches!(
         opcode,
         // Traps for the least number by -1.

@@ -17,14 +17,17 @@
 mod reach;
 mod run;
 mod stepper;
+#[cfg(test)]
+mod tests;
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use cranelift_codegen::ir::{self, AbiParam, ArgumentExtension, types};
 use cranelift_interpreter::frame::Frame;
 
 use self::reach::{OwnedByStore, Reach};
-use self::run::{Builtins, Caller, Run};
+use self::run::{Builtins, Caller, Memory, Run};
 use super::entry::{self, Activation, Stopped, Target, WASM_STACK_BYTES};
 use super::store::Store;
 use crate::codegen::CompiledModule;
@@ -188,47 +191,78 @@ impl Interpreter {
     ) -> Result<(), Stopped> {
         // SAFETY: `store` is valid; the clone keeps the words alive, and no reference stays.
         let interrupts = unsafe { (*store).interrupts().clone() };
-        let start = self.stack.as_mut_ptr().expose_provenance() as u64;
-        let stack = start..start + size_of_val(self.stack.as_slice()) as u64;
-        let code = Code {
-            programs: &self.programs,
-            start: self.code.start,
-            at: &self.at,
-            gates: self.gates.as_ptr().expose_provenance() as u64,
-        };
-        let Some(trampoline) = code.program_at(target.trampoline) else {
+        let stack = self.stack();
+        let Some(trampoline) = self.code().program_at(target.trampoline) else {
             return Err(Stopped::Panicked);
         };
-        self.callers.clear();
         let outer_exit = interrupts.exit();
         interrupts.set_stack_limit(stack.end - WASM_STACK_BYTES);
         let activation = Activation::emulated(stack.clone(), outer_exit);
         // SAFETY: the caller says that the store is valid and no reference to it alive, and none is
         // while interpreted code runs; nor to the stack.
-        let memory = unsafe { Reach::new(OwnedByStore::new(store, stack.clone())) };
-        let mut run = Run {
-            code,
-            builtins: BuiltinsOfStore {
-                store: store.cast(),
-            },
-            memory,
-            registers: &mut self.registers,
-            callers: &mut self.callers,
-            program: &code.programs[trampoline as usize],
-            number: trampoline,
-            base: 0,
-            frame_pointer: stack.end,
-            branches: BRANCHES,
-            to_step: &mut self.to_step,
-            frame: Frame::new(&self.values),
-            refused: Default::default(),
-            scratch: Vec::new(),
+        let memory = unsafe { Reach::new(OwnedByStore::new(store, stack)) };
+        let builtins = BuiltinsOfStore {
+            store: store.cast(),
         };
         let arguments = [target.vmctx, target.vmctx, target.code, values];
+        let arguments = arguments.map(|low| Register { low, high: 0 });
         let result = entry::during(activation, || {
-            panics::catch(|| run.enter(trampoline, &arguments))
+            self.run(memory, builtins, trampoline, &arguments)
         });
         interrupts.set_exit(outer_exit);
+        result.map(drop)
+    }
+
+    /// The addresses of the stack.
+    fn stack(&mut self) -> Range<u64> {
+        let start = self.stack.as_mut_ptr().expose_provenance() as u64;
+        start..start + size_of_val(self.stack.as_slice()) as u64
+    }
+
+    fn code(&self) -> Code<'_> {
+        Code {
+            programs: &self.programs,
+            start: self.code.start,
+            at: &self.at,
+            gates: self.gates.as_ptr().expose_provenance() as u64,
+        }
+    }
+
+    /// Runs a program, on an empty stack.
+    fn run<B: Builtins>(
+        &mut self,
+        memory: Memory,
+        builtins: B,
+        number: u32,
+        arguments: &[Register],
+    ) -> Result<Vec<Register>, Stopped> {
+        let frame_pointer = self.stack().end;
+        let mut registers = std::mem::take(&mut self.registers);
+        let mut callers = std::mem::take(&mut self.callers);
+        let mut to_step = self.to_step;
+        callers.clear();
+        let code = self.code();
+        let mut run = Run {
+            code,
+            builtins,
+            memory,
+            registers: &mut registers,
+            callers: &mut callers,
+            program: &code.programs[number as usize],
+            number,
+            base: 0,
+            frame_pointer,
+            branches: BRANCHES,
+            to_step: &mut to_step,
+            frame: Frame::new(&self.values),
+            refused: Cell::new(None),
+            scratch: Vec::new(),
+        };
+        let result = panics::catch(|| {
+            run.enter(arguments)?;
+            Ok(std::mem::take(&mut run.scratch))
+        });
+        (self.registers, self.callers, self.to_step) = (registers, callers, to_step);
         // The crate's interpreter panics at what it has not implemented.
         result.unwrap_or_else(|panic| {
             tracing::debug!("the interpreter panicked: {panic}");

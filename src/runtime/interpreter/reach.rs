@@ -27,10 +27,10 @@ pub struct OwnedByStore {
 }
 
 impl OwnedByStore {
-    /// Asks a store.
+    /// Asks a store; null for none.
     ///
     /// # Safety
-    /// The store must be valid for as long as this is used, and no reference to it be alive that can
+    /// The store, if there is one, must be valid for as long as this is used, and no reference to it be alive that can
     /// change it when this is asked; `stack` must be memory that can be read and written, to which
     /// there is no reference.
     pub unsafe fn new(store: *const Store<'_>, stack: Range<u64>) -> OwnedByStore {
@@ -47,7 +47,7 @@ impl Owner for OwnedByStore {
             return Some(self.stack.clone());
         }
         // SAFETY: `new` was told that this may be done.
-        unsafe { &*self.store }.accessible(address)
+        unsafe { self.store.as_ref() }?.accessible(address)
     }
 }
 

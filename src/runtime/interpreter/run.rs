@@ -66,7 +66,7 @@ pub struct Run<'a, B> {
     pub frame: frame::Frame<'a>,
     /// The address that was refused while it accessed memory.
     pub refused: std::cell::Cell<Option<Refused>>,
-    /// For the arguments of a call, and of a branch.
+    /// For the arguments of a call, of a branch, and for results.
     pub scratch: Vec<Register>,
 }
 
@@ -93,19 +93,14 @@ enum Break {
 }
 
 impl<'a, B: Builtins> Run<'a, B> {
-    /// Enters a function that nobody called yet.
+    /// Enters the function, which nobody called yet. When it has returned, its results are in the
+    /// scratch registers.
     ///
     /// # Errors
     /// Why it stopped.
-    pub fn enter(&mut self, number: u32, arguments: &[u64]) -> Result<(), Stopped> {
-        self.program = &self.code.programs[number as usize];
-        self.number = number;
-        self.base = 0;
+    pub fn enter(&mut self, arguments: &[Register]) -> Result<(), Stopped> {
         self.scratch.clear();
-        self.scratch.extend(arguments.iter().map(|value| Register {
-            low: *value,
-            high: 0,
-        }));
+        self.scratch.extend(arguments);
         let stack_pointer = self.frame_pointer;
         self.set_up(stack_pointer, 0)?;
         self.interpret()
@@ -289,12 +284,12 @@ impl<'a, B: Builtins> Run<'a, B> {
 
     /// Returns from the current function; the operation to go on with, unless it was entered last.
     fn leave(&mut self, first: u32, values: u32) -> Option<usize> {
-        let caller = self.callers.pop()?;
         let values = self.program.list(first, values);
         self.scratch.clear();
         let registers = &self.registers[self.base..];
         self.scratch
             .extend(values.iter().map(|from| registers[*from as usize]));
+        let caller = self.callers.pop()?;
         self.number = caller.program;
         self.program = &self.code.programs[caller.program as usize];
         self.base = caller.base;

@@ -1,7 +1,5 @@
-//! The engine `aarch64`: code that an emulator runs traps, stops, grows and collects as code does
-//! that the host runs.
-
-#![cfg(feature = "emulator")]
+//! Code that an emulator runs, and CLIF that is interpreted, traps, stops, grows and collects as code
+//! does that the host runs.
 
 use parallax::case::Settings;
 use parallax::case::settings::{Destructor, MemoryStyle};
@@ -14,8 +12,13 @@ fn script(text: &str) -> Script {
     script_from_file(text.as_bytes(), "test.wast").expect("a script")
 }
 
-fn engine() -> Box<dyn Engine> {
-    registry::make("aarch64").expect("usable in this build")
+/// The engines whose code the host does not run itself, as far as this build has them.
+const NAMES: [&str; 2] = ["aarch64", "clif"];
+
+fn engines() -> impl Iterator<Item = Box<dyn Engine>> {
+    NAMES
+        .into_iter()
+        .filter_map(|name| registry::make(name).ok())
 }
 
 /// Runs a script and checks what it asserts.
@@ -73,20 +76,21 @@ fn every_kind_of_trap_is_told_by_its_instruction() {
 (assert_trap (invoke "trunc" (f64.const nan)) "invalid conversion to integer")
 (assert_trap (invoke "trunc" (f64.const 1e10)) "integer overflow")
 "#;
-    let mut engine = engine();
-    for memory_style in [
-        MemoryStyle::Static,
-        MemoryStyle::StaticSmall,
-        MemoryStyle::Dynamic,
-    ] {
-        for spectre in [false, true] {
-            let mut script = script(text);
-            script.case.settings = Settings {
-                memory_style,
-                spectre,
-                ..script.case.settings
-            };
-            check(engine.as_mut(), &script);
+    for mut engine in engines() {
+        for memory_style in [
+            MemoryStyle::Static,
+            MemoryStyle::StaticSmall,
+            MemoryStyle::Dynamic,
+        ] {
+            for spectre in [false, true] {
+                let mut script = script(text);
+                script.case.settings = Settings {
+                    memory_style,
+                    spectre,
+                    ..script.case.settings
+                };
+                check(engine.as_mut(), &script);
+            }
         }
     }
 }
@@ -103,13 +107,15 @@ fn the_stack_ends_and_the_engine_goes_on() {
 (invoke "deep" (i32.const 100))
 "#;
     let case = script(text).case;
-    let seen = observe(engine().as_mut(), &case).expect("the engine runs it");
-    let outcomes: Vec<&Outcome> = seen.steps.iter().map(|step| &step.outcome).collect();
-    assert_eq!(outcomes[1], &Outcome::Trapped(TrapKind::StackExhausted));
-    assert_eq!(
-        outcomes[2],
-        &Outcome::Returned(vec![parallax_oracles::Value::I32(100)])
-    );
+    for mut engine in engines() {
+        let seen = observe(engine.as_mut(), &case).expect("the engine runs it");
+        let outcomes: Vec<&Outcome> = seen.steps.iter().map(|step| &step.outcome).collect();
+        assert_eq!(outcomes[1], &Outcome::Trapped(TrapKind::StackExhausted));
+        assert_eq!(
+            outcomes[2],
+            &Outcome::Returned(vec![parallax_oracles::Value::I32(100)])
+        );
+    }
 }
 
 #[test]
@@ -120,14 +126,15 @@ fn code_that_does_not_end_is_stopped() {
            (loop (call $g) (br_if 0 (i32.eqz (local.get 0))))) (func $g)",
     ] {
         let case = script(&format!("(module {endless})\n(invoke \"run\")")).case;
-        let mut engine = engine();
-        let seen = observe(engine.as_mut(), &case).expect("the engine runs it");
-        assert_eq!(
-            seen.steps[1].outcome,
-            Outcome::Inconclusive(Reason::Timeout)
-        );
-        let after = script("(module (func (export \"f\")))\n(assert_return (invoke \"f\"))");
-        check(engine.as_mut(), &after);
+        for mut engine in engines() {
+            let seen = observe(engine.as_mut(), &case).expect("the engine runs it");
+            assert_eq!(
+                seen.steps[1].outcome,
+                Outcome::Inconclusive(Reason::Timeout)
+            );
+            let after = script("(module (func (export \"f\")))\n(assert_return (invoke \"f\"))");
+            check(engine.as_mut(), &after);
+        }
     }
 }
 
@@ -159,13 +166,14 @@ fn what_grows_is_where_code_looks_for_it() {
 (assert_return (invoke "element" (i32.const 5)) (ref.extern 3))
 (assert_trap (invoke "element" (i32.const 6)) "out of bounds table access")
 "#;
-    let mut engine = engine();
-    for memory_style in [MemoryStyle::Static, MemoryStyle::Dynamic] {
-        let mut script = script(text);
-        script.case.settings.memory_style = memory_style;
-        // Twice, so that what is kept from one case to the next is used.
-        check(engine.as_mut(), &script);
-        check(engine.as_mut(), &script);
+    for mut engine in engines() {
+        for memory_style in [MemoryStyle::Static, MemoryStyle::Dynamic] {
+            let mut script = script(text);
+            script.case.settings.memory_style = memory_style;
+            // Twice, so that what is kept from one case to the next is used.
+            check(engine.as_mut(), &script);
+            check(engine.as_mut(), &script);
+        }
     }
 }
 
@@ -197,11 +205,16 @@ const REFERENCES: &str = r#"
 (assert_return (invoke "run" (ref.null extern) (ref.extern 5) (i32.const 2)) (ref.extern 5))
 "#;
 
-/// Objects that only emulated frames hold survive collections, and all counts and drops are as in
-/// the other engine that counts.
+/// Objects that only frames of other machines hold survive collections, and all counts and drops are
+/// as on the host.
 #[test]
-fn collections_find_what_emulated_frames_hold() {
-    let mut engine = engine();
+fn collections_find_what_frames_hold() {
+    for mut engine in engines() {
+        find_what_frames_hold(engine.as_mut());
+    }
+}
+
+fn find_what_frames_hold(engine: &mut dyn Engine) {
     let mut reference = registry::make(registry::REFERENCE).expect("usable");
     let mut direct = registry::make("x86_64").ok();
     for activations_capacity in [1, 2, 7, 512] {
@@ -218,7 +231,7 @@ fn collections_find_what_emulated_frames_hold() {
                 destructor,
                 ..script.case.settings
             };
-            let seen = check(engine.as_mut(), &script);
+            let seen = check(engine, &script);
             assert!(seen.counts_references);
             let expected = observe(reference.as_mut(), &script.case).expect("it runs every case");
             assert_eq!(compare(&expected, &seen).verdict, Verdict::Agreed);
@@ -234,14 +247,20 @@ fn collections_find_what_emulated_frames_hold() {
 #[test]
 fn wrong_stack_maps_are_noticed() {
     let mut reference = registry::make(registry::REFERENCE).expect("usable");
-    for fault in [Fault::StackMapIgnored, Fault::StackMapOffByWord] {
-        let mut engine = registry::make_with_fault("aarch64", Some(fault)).expect("usable");
+    let faults = [Fault::StackMapIgnored, Fault::StackMapOffByWord];
+    let pairs = faults
+        .into_iter()
+        .flat_map(|fault| NAMES.map(|name| (name, fault)));
+    for (name, fault) in pairs {
+        let Ok(mut engine) = registry::make_with_fault(name, Some(fault)) else {
+            continue;
+        };
         let script = script(include_str!(
             "../corpus/regressions/object-held-by-the-stack-alone.wast"
         ));
         let expected = observe(reference.as_mut(), &script.case).expect("it runs every case");
         let seen = observe(engine.as_mut(), &script.case).expect("the engine runs it");
         let verdict = compare(&expected, &seen).verdict;
-        assert!(matches!(verdict, Verdict::Diverged(_)), "{fault:?}");
+        assert!(matches!(verdict, Verdict::Diverged(_)), "{name} {fault:?}");
     }
 }
