@@ -136,9 +136,17 @@ fn stages(criterion: &mut Criterion) {
         }
     });
 
-    let mut compiler = Compiler::default();
+    let mut compiler = Compiler::new(Generation::Cranelift0_112);
     for stage in [Stage::Translate, Stage::Codegen, Stage::Load] {
         per_item(&mut group, stage.name(), cases.len(), || {
+            cases.iter().map(|case| compiler.time(case, stage)).sum()
+        });
+    }
+    // Of the other generation; to carry functions over is the first part of its `codegen`.
+    let mut compiler = Compiler::new(Generation::Cranelift0_135);
+    for stage in [Stage::Carry, Stage::Codegen] {
+        let name = format!("cranelift 0.135/{}", stage.name());
+        per_item(&mut group, &name, cases.len(), || {
             cases.iter().map(|case| compiler.time(case, stage)).sum()
         });
     }
@@ -170,6 +178,7 @@ fn stages(criterion: &mut Criterion) {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Translate,
+    Carry,
     Codegen,
     Load,
 }
@@ -178,13 +187,14 @@ impl Stage {
     fn name(self) -> &'static str {
         match self {
             Stage::Translate => "translate",
+            Stage::Carry => "carry",
             Stage::Codegen => "codegen",
             Stage::Load => "load",
         }
     }
 }
 
-/// Compiles as the engine `x86_64` does, with a clock between the stages.
+/// Compiles as an engine for x86-64 does, with a clock between the stages.
 struct Compiler {
     translator: Translator,
     generator: CodeGenerator,
@@ -192,18 +202,16 @@ struct Compiler {
     arena: CodeArena,
 }
 
-impl Default for Compiler {
-    fn default() -> Self {
+impl Compiler {
+    fn new(generation: Generation) -> Self {
         Compiler {
             translator: Translator::default(),
-            generator: CodeGenerator::new(Generation::Cranelift0_112),
+            generator: CodeGenerator::new(generation),
             compiled: CompiledModule::default(),
             arena: CodeArena::new(64 << 20).expect("there is memory"),
         }
     }
-}
 
-impl Compiler {
     /// Compiles all modules of a case; returns the time that one stage took.
     fn time(&mut self, case: &Case, timed: Stage) -> Duration {
         let mut total = Duration::ZERO;
@@ -238,6 +246,12 @@ impl Compiler {
                     .expect("it was translated before");
                 clock(Stage::Translate, started);
 
+                if timed == Stage::Carry {
+                    let started = Instant::now();
+                    self.generator.carry().expect("it was compiled before");
+                    clock(Stage::Carry, started);
+                    continue;
+                }
                 let started = Instant::now();
                 self.generator
                     .compile(

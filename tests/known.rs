@@ -32,7 +32,8 @@ fn failures(engine: &mut dyn Engine, script: &Script) -> Vec<String> {
     let case = &script.case;
     let seen = match observe(engine, case) {
         Ok(seen) => seen,
-        Err(Refusal::Unsupported(_)) => return Vec::new(),
+        // An interpreter may lack an instruction. What generates code has to show what it does.
+        Err(Refusal::Unsupported(_)) if engine.name() == "clif" => return Vec::new(),
         Err(refusal) => return vec![refusal.to_string()],
     };
     let steps = case.steps.iter().zip(&seen.steps);
@@ -64,28 +65,27 @@ fn every_fault_has_a_case_and_every_case_a_fault() {
 
 #[test]
 fn an_engine_with_a_known_fault_fails_its_case_and_no_other_does() {
-    let engines = [registry::REFERENCE].into_iter().chain(default_subjects());
-    for name in engines {
-        let mut engine = registry::make(name).expect("usable");
+    for info in registry::all().into_iter().filter(|info| info.usable) {
+        let mut engine = registry::make(info.name).expect("usable");
+        let version = engine.version();
         for fault in KNOWN {
             let failures = failures(engine.as_mut(), &script(fault.name));
-            if fault.engine != name || fault.is_averted() {
-                assert_eq!(failures, Vec::<String>::new(), "{name}: {}", fault.name);
-                continue;
+            if fault.is_of(info.name, &version) && !fault.is_averted() {
+                assert!(
+                    !failures.is_empty(),
+                    "{} ({version}) no longer has the fault {}: remove it",
+                    info.name,
+                    fault.name
+                );
+            } else {
+                assert_eq!(
+                    failures,
+                    Vec::<String>::new(),
+                    "{} ({version}): {}",
+                    info.name,
+                    fault.name
+                );
             }
-            assert!(
-                !failures.is_empty(),
-                "{} no longer has the fault {}: remove it",
-                engine.version(),
-                fault.name
-            );
-            assert!(
-                engine.version().starts_with(fault.versions),
-                "{} has the fault {} of {}",
-                engine.version(),
-                fault.name,
-                fault.versions
-            );
         }
     }
 }
@@ -96,7 +96,9 @@ fn a_case_that_meets_a_known_fault_says_so_and_nothing_else() {
     for fault in KNOWN {
         let script = script(fault.name);
         let Examined { verdict, known, .. } = harness.examine(&script.case);
-        if default_subjects().contains(&fault.engine) || fault.engine == registry::REFERENCE {
+        let engines = default_subjects().into_iter().chain([registry::REFERENCE]);
+        let mut engines = engines.filter_map(|name| registry::find(name).ok());
+        if engines.any(|info| fault.is_of(info.name, &info.version)) {
             assert_eq!(verdict, Verdict::Agreed, "{}", fault.name);
             let met: &[&str] = if fault.is_averted() {
                 &[]

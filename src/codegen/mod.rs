@@ -8,6 +8,7 @@
 pub mod clif;
 pub mod compiled;
 pub(crate) mod cranelift_0_112;
+mod cranelift_0_135;
 mod flags;
 pub mod generator;
 pub mod trampolines;
@@ -36,16 +37,19 @@ pub enum Isa {
 pub enum Generation {
     /// 0.112.3, the one that `cranelift-wasm` ended with.
     Cranelift0_112,
+    /// 0.135, the newest that the stable toolchain builds.
+    Cranelift0_135,
 }
 
 impl Generation {
     /// All that there are, the oldest first.
-    pub const ALL: [Generation; 1] = [Generation::Cranelift0_112];
+    pub const ALL: [Generation; 2] = [Generation::Cranelift0_112, Generation::Cranelift0_135];
 
     /// The exact version.
     pub fn version(self) -> &'static str {
         match self {
             Generation::Cranelift0_112 => cranelift_0_112::VERSION,
+            Generation::Cranelift0_135 => cranelift_0_135::VERSION,
         }
     }
 }

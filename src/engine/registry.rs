@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::compiled::{self, Compiled};
+use super::compiled::{Compiled, version_of};
 use super::wasmi::Wasmi;
 use super::{Engine, version};
 use crate::codegen::{Backend, Generation, Isa};
@@ -18,33 +18,38 @@ struct CompiledEngine {
     by_default: bool,
 }
 
-/// The engines that compile, in the order in which they are shown.
+/// The engines that compile, in the order in which they are shown. One of a generation that is not
+/// the usual one has the name of its ISA and a suffix behind a `-`.
 const COMPILED: &[CompiledEngine] = &[
-    CompiledEngine {
-        name: "x86_64",
-        backend: Backend {
-            isa: Isa::X86_64,
-            generation: Generation::Cranelift0_112,
-        },
-        by_default: true,
-    },
-    CompiledEngine {
-        name: "aarch64",
-        backend: Backend {
-            isa: Isa::Aarch64,
-            generation: Generation::Cranelift0_112,
-        },
-        by_default: true,
-    },
-    CompiledEngine {
-        name: "clif",
-        backend: Backend {
-            isa: Isa::Clif,
-            generation: Generation::Cranelift0_112,
-        },
-        by_default: true,
-    },
+    compiled("x86_64", Isa::X86_64, Generation::Cranelift0_112, true),
+    compiled("aarch64", Isa::Aarch64, Generation::Cranelift0_112, true),
+    compiled("clif", Isa::Clif, Generation::Cranelift0_112, true),
+    compiled(
+        "x86_64-next",
+        Isa::X86_64,
+        Generation::Cranelift0_135,
+        false,
+    ),
+    compiled(
+        "aarch64-next",
+        Isa::Aarch64,
+        Generation::Cranelift0_135,
+        false,
+    ),
 ];
+
+const fn compiled(
+    name: &'static str,
+    isa: Isa,
+    generation: Generation,
+    by_default: bool,
+) -> CompiledEngine {
+    CompiledEngine {
+        name,
+        backend: Backend { isa, generation },
+        by_default,
+    }
+}
 
 /// An engine, as `parallax engines` shows it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -75,7 +80,7 @@ pub fn all() -> Vec<EngineInfo> {
         let (usable, why) = runs(engine.backend.isa);
         EngineInfo {
             name: engine.name,
-            version: compiled::version_of(engine.backend),
+            version: version_of(engine.backend),
             usable,
             why,
             by_default: engine.by_default,

@@ -33,10 +33,11 @@ const FUEL_FACTOR: u64 = 2;
 pub struct KnownFault {
     /// The name under which it is counted, which is also that of its case in `corpus/known`.
     pub name: &'static str,
-    /// The engine that has it.
+    /// The engine that has it: the reference, or that of an ISA, whatever generation of Cranelift
+    /// it is by.
     pub engine: &'static str,
     /// The versions that have it, as far as they were looked at: how the engine's version starts.
-    pub versions: &'static str,
+    pub versions: &'static [&'static str],
     /// What is wrong, and where in the engine's source.
     pub what: &'static str,
     /// Whether by it the reference may take for a reference what is none, which can end the
@@ -67,7 +68,7 @@ pub static KNOWN: &[KnownFault] = &[
     KnownFault {
         name: "wasmi-select-eqz",
         engine: registry::REFERENCE,
-        versions: "2.0.",
+        versions: &["2.0."],
         what: "`select` whose condition is a comparison of a local with zero or null is fused \
                with the comparison, but keeps testing the register that the dropped comparison \
                would have written (`try_fuse_select`, operators `I32Eq_Rsi` and `I32NotEq_Rsi`)",
@@ -77,7 +78,7 @@ pub static KNOWN: &[KnownFault] = &[
     KnownFault {
         name: "wasmi-br-table-values",
         engine: registry::REFERENCE,
-        versions: "2.0.",
+        versions: &["2.0."],
         what: "`br_table` whose targets have the same height leaves the values that it carries \
                where they lie, above operands that the branch drops, while the targets look for \
                them below (`visit_br_table`: `equal_heights` compares the targets with each other, \
@@ -88,7 +89,7 @@ pub static KNOWN: &[KnownFault] = &[
     KnownFault {
         name: "wasmi-block-param-locals",
         engine: registry::REFERENCE,
-        versions: "2.0.",
+        versions: &["2.0."],
         what: "entering a block with n parameters, the topmost n operands are to be left alone, \
                but the topmost n that are reads of locals are; so reads of locals below the \
                parameters are saved too late, on some ways through the block only, and on others \
@@ -101,7 +102,7 @@ pub static KNOWN: &[KnownFault] = &[
     KnownFault {
         name: "wasmi-failed-instance",
         engine: registry::REFERENCE,
-        versions: "2.0.",
+        versions: &["2.0."],
         what: "functions that a module left in a shared table before its instantiation failed \
                refer to an empty placeholder of an instance, and read beyond its end \
                (`Module::instantiate`, `InstanceEntity::new_uninit`)",
@@ -120,7 +121,7 @@ pub static KNOWN: &[KnownFault] = &[
     KnownFault {
         name: "cranelift-torn-store",
         engine: "aarch64",
-        versions: "cranelift 0.112.",
+        versions: &["cranelift 0.112.", "cranelift 0.135."],
         what: "a store has its bounds checked by unmapped pages alone, and of a vector that is \
                partly out of bounds the processor may have written the other part when it traps: \
                the architecture leaves that open, and Unicorn's writes the lower half first",
@@ -130,7 +131,7 @@ pub static KNOWN: &[KnownFault] = &[
     KnownFault {
         name: "cranelift-splat-of-half-float",
         engine: "aarch64",
-        versions: "cranelift 0.112.",
+        versions: &["cranelift 0.112."],
         what: "a vector constant whose 16-bit lanes all hold what is, as a half-precision float, an \
                immediate of `fmov`, is taken for one (inst.isle: `splat_const`, rule 1; \
                `ASIMDFPModImm::maybe_from_u64`), and the compiler panics, since the instruction is \
@@ -141,7 +142,7 @@ pub static KNOWN: &[KnownFault] = &[
     KnownFault {
         name: "cranelift-wide-load-to-compare",
         engine: "x86_64",
-        versions: "cranelift 0.112.",
+        versions: &["cranelift 0.112."],
         what: "without AVX, a comparison of floats whose result is the index of a `br_table` loads \
                16 bytes for an operand of 4 or 8 in memory, and so traps at the memory's end \
                (inst.isle: `xmm_cmp_rm_r`, to which `x64_ucomis` hands its `XmmMem`, takes memory \
@@ -156,7 +157,7 @@ const fn unaligned(name: &'static str, escaped_by: &'static str) -> KnownFault {
     KnownFault {
         name,
         engine: "x86_64",
-        versions: "cranelift 0.112.",
+        versions: &["cranelift 0.112."],
         what: "without AVX, an `i8x16.shuffle` that becomes this instruction takes an operand \
                straight from memory, wherever that lies, while the instruction faults unless it \
                is aligned to 16 bytes (inst.isle: `xmm_rm_r_imm` takes a `RegMem`, to which an \
@@ -181,6 +182,14 @@ pub fn made_safe(case: &Case) -> Option<Case> {
 }
 
 impl KnownFault {
+    /// Whether the engine of this name has it in this version.
+    pub fn is_of(&self, engine: &str, version: &str) -> bool {
+        let suffix = engine.strip_prefix(self.engine);
+        // `x86_64` may be of more than one generation, and `x86_64-next` is that ISA's too.
+        suffix.is_some_and(|suffix| suffix.is_empty() || suffix.starts_with('-'))
+            && self.versions.iter().any(|start| version.starts_with(start))
+    }
+
     /// Whether our engine over the faulty one keeps the fault from ever showing.
     pub fn is_averted(&self) -> bool {
         matches!(self.mark, Mark::Averted)
@@ -241,7 +250,7 @@ pub fn subject_fault(
             Mark::Remarked(what) => remark == Some(what),
             Mark::GoneWhen(_) | Mark::Averted => false,
         };
-        told && finding.engine == fault.engine && version.starts_with(fault.versions)
+        told && fault.is_of(&finding.engine, version)
     })
 }
 

@@ -1,0 +1,58 @@
+//! That both generations of code generation mean the same: whichever of them compiles a module, it
+//! shows the same, in every step and to the last reference count.
+//!
+//! The engines are held to each other here and not to the reference, so that what the reference
+//! gets wrong counts as well. A case that meets a known fault of one of them does not.
+
+use parallax::campaign;
+use parallax::generate::{Generator, Generators};
+use parallax::harness::Harness;
+use parallax_oracles::{Observation, Verdict, compare, compare_own};
+
+/// Runs cases of each generator in two engines and compares what they showed.
+fn check(before: &str, after: &str, cases: u64) {
+    let mut harness = Harness::new(&[before, after]).expect("usable");
+    for generator in Generator::ALL {
+        let generators: Generators = [generator].into_iter().collect();
+        let mut compared = 0;
+        for number in 0..cases {
+            let (_, case, _) = campaign::case(11, number, generators);
+            let Some(case) = case else { continue };
+            let examined = harness.examine(&case);
+            if !examined.known.is_empty() {
+                continue;
+            }
+            let seen: Vec<&Observation> = examined
+                .subjects
+                .iter()
+                .filter_map(|subject| subject.observation.as_ref())
+                .collect();
+            let [one, other] = seen[..] else { continue };
+            let name = generator.name();
+            let verdict = compare(one, other).verdict;
+            assert!(
+                !matches!(verdict, Verdict::Diverged(_)),
+                "{name} case {number}: {verdict:#?}"
+            );
+            assert_eq!(compare_own(one, other), None, "{name} case {number}");
+            compared += 1;
+        }
+        assert!(
+            compared * 2 > cases,
+            "{}: {compared} compared",
+            generator.name()
+        );
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn both_generations_show_the_same_on_x86_64() {
+    check("x86_64", "x86_64-next", 200);
+}
+
+#[cfg(feature = "emulator")]
+#[test]
+fn both_generations_show_the_same_on_aarch64() {
+    check("aarch64", "aarch64-next", 80);
+}
