@@ -48,3 +48,26 @@ find_nightly() {
 # run` by itself does neither, and is several times slower (docs/performance.md).
 # shellcheck disable=SC2034 # for the scripts
 fuzz_build=(-O --no-trace-compares)
+
+# Puts the compilers' flags in order for that, whatever the environment says, so that all builds of
+# fuzz targets are the same and share what they build. cargo-fuzz chooses sanitizer and debug
+# information itself, and frame pointers make AddressSanitizer's stack traces cheap. What is C is
+# Unicorn, which is not under test: instrumented, it would be most of the time and of the coverage.
+fuzz_environment() {
+    local flag flags=()
+    for flag in ${RUSTFLAGS:-}; do
+        case $flag in
+            -Zsanitizer=* | -Csanitizer=* | -Cdebuginfo=* | -Cforce-frame-pointers* | --cfg | fuzzing) ;;
+            *) flags+=("$flag") ;;
+        esac
+    done
+    export RUSTFLAGS="${flags[*]:+${flags[*]} }-Cforce-frame-pointers"
+    if [[ "${CFLAGS:-} ${CXXFLAGS:-}" == *-fsanitize* ]]; then
+        unset CFLAGS CXXFLAGS
+    fi
+}
+
+# The options of a section of a .options file, as NAME=VALUE, one a line.
+options_of() {
+    sed -n "/^\[$2\]/,/^\[/s/^\([a-z_]*\) *= */\1=/p" "$1"
+}

@@ -11,6 +11,7 @@ mod options;
 mod output;
 mod progress;
 mod repro;
+mod seeds;
 mod shrink;
 mod spec;
 mod status;
@@ -48,6 +49,7 @@ enum Command {
     Repro(repro::Repro),
     Shrink(shrink::Shrink),
     Spec(spec::Spec),
+    Seeds(seeds::Seeds),
     Engines(engines::Engines),
     #[command(hide = true)]
     Worker(worker::Worker),
@@ -102,6 +104,7 @@ fn run(command: Command, prepared: Option<Prepared>) -> anyhow::Result<Status> {
         Command::Repro(command) => command.run(&mut console)?,
         Command::Shrink(command) => command.run(&mut console)?,
         Command::Spec(command) => command.run(&mut console)?,
+        Command::Seeds(command) => command.run(&mut console)?,
         Command::Engines(command) => command.run(&mut console)?,
         Command::Worker(_) => prepared.map_or(Ok(Status::Unusable), worker::Worker::run)?,
     };

@@ -138,7 +138,8 @@ mod tests {
         assert_eq!(
             golden, GOLDEN,
             "raw inputs mean something else than before: raise DECODER_VERSION in \
-             src/generate/stamp.rs and put the version and digests on the left into GOLDEN"
+             src/generate/stamp.rs, put the version and digests on the left into GOLDEN, and run \
+             `parallax seeds`"
         );
     }
 
