@@ -3,6 +3,7 @@ pub mod artifacts;
 pub mod campaign;
 pub mod case;
 pub mod codegen;
+pub mod coverage;
 pub mod engine;
 pub mod generate;
 pub mod harness;

@@ -4,6 +4,10 @@
 //! this file tells them.
 
 mod console;
+mod corpus;
+mod corpus_add;
+mod corpus_check;
+mod corpus_minimize;
 mod engines;
 mod fuzz;
 mod input;
@@ -48,6 +52,7 @@ enum Command {
     Fuzz(fuzz::Fuzz),
     Repro(repro::Repro),
     Shrink(shrink::Shrink),
+    Corpus(corpus::Corpus),
     Spec(spec::Spec),
     Seeds(seeds::Seeds),
     Engines(engines::Engines),
@@ -103,6 +108,7 @@ fn run(command: Command, prepared: Option<Prepared>) -> anyhow::Result<Status> {
         Command::Fuzz(command) => command.run(&mut console)?,
         Command::Repro(command) => command.run(&mut console)?,
         Command::Shrink(command) => command.run(&mut console)?,
+        Command::Corpus(command) => command.run(&mut console)?,
         Command::Spec(command) => command.run(&mut console)?,
         Command::Seeds(command) => command.run(&mut console)?,
         Command::Engines(command) => command.run(&mut console)?,

@@ -79,7 +79,7 @@ impl Repro {
             }
         }
         if inputs.iter().any(|named| named.in_folder) {
-            console.print(&tally);
+            console.print(tally);
         }
         if self.json {
             console.print_json(&Json {
@@ -106,12 +106,12 @@ pub struct FileReport {
     /// What came of every subject.
     engines: BTreeMap<&'static str, String>,
     /// The known faults that were met, by name.
-    known: Vec<&'static str>,
+    pub known: Vec<&'static str>,
     findings: Vec<Told>,
     assertions: Assertions,
     /// A raw input as a script.
     #[serde(skip_serializing_if = "Option::is_none")]
-    wast: Option<String>,
+    pub wast: Option<String>,
 }
 
 /// A finding as data and in words.
@@ -179,7 +179,7 @@ pub struct Tally {
 
 impl Tally {
     /// Counts a file. What agrees but for a known fault is counted under that.
-    fn count(&mut self, verdict: Word, known: bool) {
+    pub fn count(&mut self, verdict: Word, known: bool) {
         self.files += 1;
         *match verdict {
             Word::Agreed | Word::Inconclusive if known => &mut self.known,

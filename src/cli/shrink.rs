@@ -89,6 +89,7 @@ impl Shrink {
         let options = Options {
             subjects: &subjects,
             fault: self.fault,
+            witness: false,
             deadline: self.time.and_then(|time| started.checked_add(time)),
             stop: &stop,
         };

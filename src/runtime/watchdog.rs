@@ -4,7 +4,8 @@
 //! So that wrong code ends as an outcome and not as a dead fuzzer, one thread of the process
 //! looks after all wasm calls under way: one that takes longer than [`LIMIT`] is interrupted
 //! through its interrupt word, and one that does not heed that for [`GRACE`] is stopped by a
-//! signal. Neither decides a verdict: a call that was stopped so is inconclusive.
+//! signal. Neither decides a verdict: a call that was stopped so is inconclusive. What only looks
+//! for cases that end soon, as a shrinker does, may ask for less patience ([`Hurry`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, Weak};
@@ -19,6 +20,33 @@ pub const LIMIT: Duration = Duration::from_secs(10);
 pub const GRACE: Duration = Duration::from_secs(2);
 
 const TICK: Duration = Duration::from_millis(500);
+
+/// How many there are who want calls to end soon.
+static HURRIED: AtomicU64 = AtomicU64::new(0);
+
+/// For as long as it lives, calls of this process are stopped after about a second.
+#[derive(Debug)]
+pub struct Hurry(());
+
+impl Hurry {
+    /// From now on.
+    pub fn new() -> Hurry {
+        HURRIED.fetch_add(1, Ordering::Relaxed);
+        Hurry(())
+    }
+}
+
+impl Default for Hurry {
+    fn default() -> Self {
+        Hurry::new()
+    }
+}
+
+impl Drop for Hurry {
+    fn drop(&mut self) {
+        HURRIED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// The words that the vmctx of every instance of a store points to. Laid out as
 /// [`crate::translate::layout::interrupts`] says.
@@ -136,16 +164,20 @@ fn watch() {
     loop {
         std::thread::sleep(TICK);
         let now = NOW.fetch_add(1, Ordering::Relaxed) + 1;
+        let (limit, grace) = match HURRIED.load(Ordering::Relaxed) {
+            0 => (LIMIT, GRACE),
+            _ => (TICK, TICK),
+        };
         for words in watched().iter().filter_map(Weak::upgrade) {
             let since = words.since.load(Ordering::Acquire);
             if since == 0 {
                 continue;
             }
             let age = now.saturating_sub(since);
-            if age > ticks(LIMIT) {
+            if age > ticks(limit) {
                 words.interrupt();
             }
-            if age > ticks(LIMIT + GRACE) {
+            if age > ticks(limit + grace) {
                 super::signals::stop_thread(words.thread.load(Ordering::Relaxed));
             }
         }

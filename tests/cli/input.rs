@@ -27,7 +27,11 @@ fn missing_file() {
 fn folder() {
     let folder = Folder::new();
     let path = folder.path().display().to_string();
-    parallax(["repro", &path]).is_refused(&[&path, "directory"]);
+    parallax(["repro", &path]).is_refused(&[&path, "no inputs"]);
+    // Reports are no inputs, and neither are hidden files.
+    folder.write("a.txt", "x");
+    folder.write(".b", "x");
+    parallax(["repro", &path]).is_refused(&[&path, "no inputs"]);
 }
 
 #[test]

@@ -3,11 +3,14 @@
 mod commands;
 mod confined;
 mod continued;
+mod corpus;
+mod damaged;
 mod fuzz;
 mod input;
 mod modules;
 mod repro;
 mod run;
 mod seeds;
+mod shrink;
 mod usage;
 mod workers;

@@ -1,6 +1,8 @@
 //! `parallax repro`: verdicts, assertions, findings and their status.
 
-use crate::run::{Folder, parallax};
+use std::fs;
+
+use crate::run::{Folder, parallax, parallax_reading};
 
 const FILL: &str = r#"(module
   (memory (export "memory") 1)
@@ -144,4 +146,71 @@ fn a_raw_input_is_printed_as_a_script_that_says_the_same() {
     assert!(verdict.contains("crash-0: agreed"), "{verdict}");
     let ran = parallax(["repro", &folder.write("x.wast", script)]);
     assert_eq!(ran.status, Some(0), "{ran:?}");
+}
+
+#[test]
+fn a_folder_is_run_in_the_order_of_names() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path().join("b")).expect("a folder");
+    folder.write("b/fill.wat", FILL);
+    folder.write("endless.wat", ENDLESS);
+    folder.write("a.bin", [7; 300]);
+    folder.write("a.txt", "what was found");
+    let path = folder.path().display().to_string();
+    let ran = parallax(["repro", "--engines=x86_64", &path]);
+    assert_eq!(ran.status, Some(3), "{ran:?}");
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines.len(), 4, "{ran:?}");
+    for (line, words) in lines.iter().zip([
+        "/a.bin: agreed",
+        "/b/fill.wat: agreed",
+        "/endless.wat: inconclusive",
+        "3 files: 2 agreed, 0 diverged, 0 known, 1 inconclusive",
+    ]) {
+        assert!(line.contains(words), "{ran:?}");
+    }
+    // What diverges is told at length, a raw input with its script.
+    let fault = "--fault=memory-fill-short";
+    let ran = parallax(["repro", "--engines=x86_64", fault, "--json", &path]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("oracle  memories"), "{ran:?}");
+    assert_eq!(ran.json()["summary"]["diverged"], 1);
+    assert_eq!(ran.json()["files"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn standard_input_is_told_by_its_beginning() {
+    let script = format!(";; a comment\n{FILL}(invoke \"main\" (i32.const 1))");
+    let binary = wat::parse_str(FILL).expect("a module");
+    let raw = [7; 300];
+    for (input, words) in [
+        (script.as_bytes(), "standard input: agreed (2 steps"),
+        (&binary, "standard input: agreed (4 steps"),
+        (&raw, "standard input: agreed ("),
+    ] {
+        let ran = parallax_reading(input, ["repro", "--engines=x86_64", "-"]);
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        assert!(ran.stdout.contains(words), "{ran:?}");
+    }
+    parallax_reading(b"", ["repro", "-"]).is_refused(&["standard input", "empty"]);
+    parallax_reading(b"\0asm\x01", ["repro", "-"]).is_refused(&["standard input", "offset"]);
+}
+
+/// Addresses, hash order and the number of cores differ from run to run, if not from machine to
+/// machine; nothing that is told may.
+#[test]
+fn the_same_is_told_each_time() {
+    let folder = Folder::new();
+    for byte in 0..12u8 {
+        let bytes: Vec<u8> = (0..900u32)
+            .map(|i| ((i * i) >> 2) as u8 ^ (byte * 21))
+            .collect();
+        folder.write(&format!("{byte}"), bytes);
+    }
+    let path = folder.path().display().to_string();
+    let run = || parallax(["repro", "--fault=read-barrier-no-bump", "--json", &path]);
+    let (one, other) = (run(), run());
+    assert_eq!(one.status, other.status);
+    assert_eq!(one.stdout, other.stdout);
+    assert_eq!(one.stderr, other.stderr);
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -56,6 +57,20 @@ pub fn parallax(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
     let mut command = Command::new(PARALLAX);
     command.args(arguments).stdin(Stdio::null());
     command.output().expect("the program runs").into()
+}
+
+/// Runs the program with this on its standard input.
+pub fn parallax_reading(
+    input: &[u8],
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Ran {
+    let mut command = Command::new(PARALLAX);
+    command.args(arguments).stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program runs");
+    // One that does not read to the end has its reasons.
+    let _ = child.stdin.take().expect("a pipe").write_all(input);
+    child.wait_with_output().expect("it ends").into()
 }
 
 /// A folder that goes when the test ends.

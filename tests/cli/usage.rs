@@ -24,7 +24,7 @@ fn unknown_command() {
 
 #[test]
 fn commands_of_another_day() {
-    for command in ["explain", "corpus", "score", "verify"] {
+    for command in ["explain", "score", "verify"] {
         refused(command, &[command]);
     }
 }
@@ -146,7 +146,7 @@ fn help_is_help() {
     }
     let ran = parallax(["--help"]);
     assert!(ran.stdout.contains("Exit status:"), "{ran:?}");
-    for command in ["explain", "corpus", "score", "verify", "fault"] {
+    for command in ["explain", "score", "verify", "fault"] {
         assert!(!ran.stdout.contains(command), "{ran:?}");
     }
     let ran = parallax(["fuzz", "--help"]);

@@ -35,7 +35,7 @@ impl Program {
 }
 
 /// The index of every item of a space, imports first; none for what is left out.
-fn numbers<T>(items: &[Item<T>]) -> Vec<Option<u32>> {
+pub(super) fn numbers<T>(items: &[Item<T>]) -> Vec<Option<u32>> {
     let mut next = 0;
     let mut numbers = vec![None; items.len()];
     for imported in [true, false] {

@@ -24,12 +24,13 @@ mod shape;
 mod steps;
 mod target;
 mod values;
+mod witness;
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parallax_oracles::{Reason, Verdict};
 
@@ -37,6 +38,7 @@ use crate::campaign;
 use crate::case::Case;
 use crate::harness::{Examined, Harness};
 use crate::panics;
+use crate::runtime::watchdog::Hurry;
 use crate::score::Fault;
 use draft::Draft;
 
@@ -47,6 +49,10 @@ pub use target::Target;
 /// that two passes undo each other's work after all.
 const MOST_ROUNDS: usize = 100;
 
+/// A case that takes no longer than this is over so soon that one that takes ten times as long has lost
+/// what ends it.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
 /// How to shrink.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
@@ -54,6 +60,9 @@ pub struct Options<'a> {
     pub subjects: &'a [&'static str],
     /// A fault to plant in them.
     pub fault: Option<Fault>,
+    /// Whether the script is to have one more step, which shows what differs in a memory, table or
+    /// global to those who see results and traps alone.
+    pub witness: bool,
     /// When to stop.
     pub deadline: Option<Instant>,
     /// Whether to stop now.
@@ -147,11 +156,15 @@ pub fn shrink(
     let target = Target::of(&whole).ok_or_else(|| not_diverged(&whole))?;
     let draft = Draft::new(case).ok_or(ShrinkError::NotAsScript)?;
     let drafted = draft.case().ok_or(ShrinkError::NotAsScript)?;
+    let started = Instant::now();
     let examined = examine(&mut harness, options, &drafted)?;
     if !target.is_shown_by(&examined) {
         return Err(ShrinkError::NotAsScript);
     }
     let before = draft.size();
+    // What takes long is no smaller case. The case itself is over in no time, or else the watchdog
+    // keeps its patience.
+    let hurry = (started.elapsed() < AT_ONCE).then(Hurry::new);
     let mut shrinker = Shrinker {
         options,
         harness,
@@ -169,11 +182,17 @@ pub fn shrink(
             size: before,
         },
         accepted: 0,
+        ending: false,
         tell,
         failure: None,
     };
     shrinker.keep();
     let finished = shrinker.run();
+    if options.witness {
+        shrinker.ending = true;
+        shrinker.witness();
+    }
+    drop(hurry);
     match shrinker.failure {
         Some(failure) => Err(failure),
         None => Ok(Shrunk {
@@ -239,6 +258,8 @@ struct Shrinker<'a> {
     progress: Progress,
     /// Candidates that became the best.
     accepted: u64,
+    /// Whether what is left to be done is done whatever the time.
+    ending: bool,
     tell: &'a mut dyn FnMut(Event<'_>) -> Result<(), String>,
     failure: Option<ShrinkError>,
 }
@@ -292,12 +313,10 @@ impl<'a> Shrinker<'a> {
 
     /// Whether to stop.
     fn is_over(&self) -> bool {
-        self.failure.is_some()
-            || self.options.stop.load(Ordering::Relaxed)
-            || self
-                .options
-                .deadline
-                .is_some_and(|end| Instant::now() >= end)
+        let options = self.options;
+        let late = || options.deadline.is_some_and(|end| Instant::now() >= end);
+        let stop = || options.stop.load(Ordering::Relaxed) || late();
+        self.failure.is_some() || (!self.ending && stop())
     }
 
     /// Makes a candidate the best if it shows what is asked for.

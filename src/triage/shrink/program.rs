@@ -204,6 +204,10 @@ impl Program {
         };
         for (index, item) in self.functions.iter_mut().enumerate() {
             sweep(&mut item.removed, used[Space::Function as usize][index]);
+            if item.removed {
+                // So that nobody takes it for one that calls another.
+                item.what.code.clear();
+            }
         }
         for (index, item) in self.tables.iter_mut().enumerate() {
             sweep(&mut item.removed, used[Space::Table as usize][index]);
