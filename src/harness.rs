@@ -347,9 +347,9 @@ fn compare_first(
     compare(&cut, &subject)
 }
 
-/// An engine that refuses a valid case has a bug.
-fn refused(engine: &str, refusal: &Refusal) -> Comparison {
-    let finding = Finding {
+/// What is found about an engine that refuses a valid case.
+pub fn refusal_finding(engine: &str, refusal: &Refusal) -> Finding {
+    Finding {
         oracle: OracleName::Traps,
         step: 0,
         place: Place::Outcome,
@@ -357,9 +357,13 @@ fn refused(engine: &str, refusal: &Refusal) -> Comparison {
         subject: Seen::Outcome(Outcome::Failed(refusal.to_string())),
         engine: engine.to_string(),
         against: None,
-    };
+    }
+}
+
+/// An engine that refuses a valid case has a bug.
+fn refused(engine: &str, refusal: &Refusal) -> Comparison {
     Comparison {
-        verdict: Verdict::Diverged(vec![finding]),
+        verdict: Verdict::Diverged(vec![refusal_finding(engine, refusal)]),
         tallies: parallax_oracles::Tallies::default(),
     }
 }

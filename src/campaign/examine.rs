@@ -167,9 +167,13 @@ impl Examiner {
             let examined = harness.examine(&made);
             stats.examined(&made, &examined);
             let blame = Blame::of(&examined);
+            let report = match examined.verdict {
+                Verdict::Diverged(_) => show::divergence(&made, &examined),
+                Verdict::Agreed | Verdict::Inconclusive(_) => String::new(),
+            };
             match examined.verdict {
                 Verdict::Diverged(findings) => Some(Found {
-                    report: show::findings(&made, &findings),
+                    report,
                     findings,
                     blame,
                 }),

@@ -77,6 +77,12 @@ pub enum HostFunction {
     Take,
     /// `parallax.gc`: asks for a collection.
     Collect,
+    /// Tells a value that the program has at some place, and nothing else; not to be imported, but
+    /// put into a module by [`crate::triage::probe`].
+    Probe {
+        /// How many calls there may be; the next one traps, so that no program tells without end.
+        most: u64,
+    },
 }
 
 /// The byte at `address` of a patterned host memory.
@@ -158,6 +164,7 @@ impl Host {
             HostFunction::Make => answer.results.push(self.new_object()),
             HostFunction::Take => answer.keep.extend(args.iter().filter_map(object)),
             HostFunction::Collect => answer.collect = true,
+            HostFunction::Probe { most } => answer.trap = (call > most).then_some(TrapKind::Host),
         }
         answer
     }
@@ -165,7 +172,13 @@ impl Host {
     fn result(&mut self, case: &Case, ty: ValType, args: &[Value], numbers: &mut Numbers) -> Value {
         match ty {
             ValType::FuncRef => {
-                let is_function = |item: &&HostItem| matches!(item.kind, HostItemKind::Func { .. });
+                // What is put in for a probe must not change what the others do.
+                let is_function = |item: &&HostItem| match item.kind {
+                    HostItemKind::Func { function, .. } => {
+                        !matches!(function, HostFunction::Probe { .. })
+                    }
+                    _ => false,
+                };
                 // The function being called is one, so there is a choice of two at least.
                 let functions = case.host_items.iter().filter(is_function).count() as u64;
                 let Some(choice) = numbers.below(functions + 1).checked_sub(1) else {

@@ -149,6 +149,19 @@ impl Settings {
         lines
     }
 
+    /// What other settings have otherwise than these, as a script would say it, in one line.
+    pub fn change_to(&self, other: &Settings) -> String {
+        let (Ok(these), Ok(others)) = (toml::Table::try_from(self), toml::Table::try_from(other))
+        else {
+            return String::new();
+        };
+        let changed = others
+            .iter()
+            .filter(|(name, value)| these.get(*name) != Some(*value))
+            .map(|(name, value)| format!("{name} = {value}"));
+        changed.collect::<Vec<_>>().join(", ")
+    }
+
     /// The settings that a script carries in lines at its top, over those of `base`. White space
     /// and other comments may stand between those lines; whatever else comes first ends them.
     ///

@@ -9,6 +9,7 @@ mod corpus_add;
 mod corpus_check;
 mod corpus_minimize;
 mod engines;
+mod explain;
 mod fuzz;
 mod input;
 mod options;
@@ -53,6 +54,7 @@ enum Command {
     Repro(repro::Repro),
     Shrink(shrink::Shrink),
     Corpus(corpus::Corpus),
+    Explain(explain::Explain),
     Spec(spec::Spec),
     Seeds(seeds::Seeds),
     Engines(engines::Engines),
@@ -109,6 +111,7 @@ fn run(command: Command, prepared: Option<Prepared>) -> anyhow::Result<Status> {
         Command::Repro(command) => command.run(&mut console)?,
         Command::Shrink(command) => command.run(&mut console)?,
         Command::Corpus(command) => command.run(&mut console)?,
+        Command::Explain(command) => command.run(&mut console)?,
         Command::Spec(command) => command.run(&mut console)?,
         Command::Seeds(command) => command.run(&mut console)?,
         Command::Engines(command) => command.run(&mut console)?,

@@ -12,6 +12,7 @@ use parallax::engine::{expect, registry};
 use parallax::harness::{Examined, Harness, NotCompared};
 use parallax::panics;
 use parallax::score::Fault;
+use parallax::triage::blame::Blame;
 use parallax::triage::show;
 use parallax_oracles::{Finding, Observation, Outcome, Reason, Verdict};
 use serde::Serialize;
@@ -107,6 +108,9 @@ pub struct FileReport {
     engines: BTreeMap<&'static str, String>,
     /// The known faults that were met, by name.
     pub known: Vec<&'static str>,
+    /// The first guess whose fault it is; `parallax explain` knows more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blame: Option<Blame>,
     findings: Vec<Told>,
     assertions: Assertions,
     /// A raw input as a script.
@@ -261,6 +265,7 @@ fn examine(harness: &mut Harness, input: &Input, file: &str) -> FileReport {
         (subject.engine, text)
     });
     let engines = engines.collect();
+    let blame = Blame::of(&examined);
     let (verdict, reason, findings) = match examined.verdict {
         Verdict::Diverged(findings) => (Word::Diverged, None, told(case, findings)),
         _ if !assertions.failed.is_empty() => (Word::Diverged, None, Vec::new()),
@@ -281,6 +286,7 @@ fn examine(harness: &mut Harness, input: &Input, file: &str) -> FileReport {
         reason,
         engines,
         known: examined.known.iter().map(|fault| fault.name).collect(),
+        blame,
         findings,
         assertions,
         wast,
@@ -366,6 +372,7 @@ impl FileReport {
             reason: Some(error),
             engines: BTreeMap::new(),
             known: Vec::new(),
+            blame: None,
             findings: Vec::new(),
             assertions: Assertions::default(),
             wast: None,
@@ -410,6 +417,9 @@ impl FileReport {
         if !self.findings.is_empty() {
             let findings = self.findings.iter().map(|told| &told.finding);
             let _ = write!(text, "\n{}", show::findings(input.case(), findings));
+        }
+        if let Some(blame) = &self.blame {
+            let _ = writeln!(text, "\nblame: {blame}");
         }
         text
     }

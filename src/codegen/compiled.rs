@@ -18,6 +18,19 @@ pub struct CompiledModule {
     pub stack_maps: Vec<StackMap>,
     /// The slots of all stack maps, as offsets from the stack pointer in bytes.
     pub stack_map_slots: Vec<u32>,
+    /// Which code came of which instruction of wasm, by ascending offset.
+    pub sources: Vec<SourceRange>,
+}
+
+/// Code that came of one instruction of wasm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SourceRange {
+    /// Where it starts.
+    pub start: u32,
+    /// Where it ends.
+    pub end: u32,
+    /// The offset of the instruction in the module's binary.
+    pub wasm: u32,
 }
 
 /// The extent of one function.
@@ -111,6 +124,7 @@ impl CompiledModule {
         self.traps.clear();
         self.stack_maps.clear();
         self.stack_map_slots.clear();
+        self.sources.clear();
     }
 
     /// The trap of the instruction at an offset.

@@ -13,7 +13,7 @@ use parallax_oracles::TrapKind;
 
 use super::compiled::{
     CompiledFunction, CompiledModule, LibCall, Relocation, RelocationKind, RelocationTarget,
-    StackMap, TrapSite,
+    SourceRange, StackMap, TrapSite,
 };
 use super::generator::{Compiler, Job};
 use super::{CodegenConfig, CodegenError, flags, planted_trap};
@@ -86,6 +86,15 @@ fn append(context: &Context, job: &Job, module: &mut CompiledModule) -> Result<(
         end: module.code.len() as u32,
     });
 
+    for range in compiled.buffer.get_srclocs_sorted() {
+        if !range.loc.is_default() {
+            module.sources.push(SourceRange {
+                start: start + range.start,
+                end: start + range.end,
+                wasm: range.loc.bits(),
+            });
+        }
+    }
     for trap in compiled.buffer.traps() {
         let kind = planted_trap(trap_kind(trap.code)?, job.fault);
         module.traps.push(TrapSite {

@@ -22,7 +22,7 @@ use cranelift_codegen_0_135 as cranelift;
 
 use super::compiled::{
     CompiledFunction, CompiledModule, LibCall, Relocation, RelocationKind, RelocationTarget,
-    StackMap, TrapSite,
+    SourceRange, StackMap, TrapSite,
 };
 use super::generator::{Compiler, Job};
 use super::{CodegenConfig, CodegenError, flags, planted_trap};
@@ -99,6 +99,15 @@ fn append(context: &Context, job: &Job, module: &mut CompiledModule) -> Result<(
         end: module.code.len() as u32,
     });
 
+    for range in compiled.buffer.get_srclocs_sorted() {
+        if !range.loc.is_default() {
+            module.sources.push(SourceRange {
+                start: start + range.start,
+                end: start + range.end,
+                wasm: range.loc.bits(),
+            });
+        }
+    }
     for trap in compiled.buffer.traps() {
         let kind = convert::trap_kind(trap.code)
             .ok_or_else(|| failed(format!("trap code {} in code we translated", trap.code)))?;

@@ -12,7 +12,7 @@ use target_lexicon::PointerWidth;
 use super::clif::Lowerer;
 use super::compiled::CompiledModule;
 use super::{CodegenConfig, CodegenError, Generation, Isa, cranelift_0_112, cranelift_0_135};
-use crate::score::Fault;
+use crate::score::{Fault, plant};
 
 /// What there is to know about a function besides its CLIF.
 pub(super) struct Job {
@@ -90,9 +90,17 @@ impl Generator {
         };
         let compiler: &mut dyn Compiler = match config.isa {
             Isa::Clif => &mut self.lowerer,
-            Isa::X86_64 | Isa::Aarch64 => &mut *self.compiler,
+            Isa::X86_64 | Isa::Aarch64 => {
+                plant::in_clif(fault, config, &mut self.function);
+                &mut *self.compiler
+            }
         };
-        compiler.compile(&mut self.function, &job, module)
+        compiler.compile(&mut self.function, &job, module)?;
+        if let Some(made) = module.functions.last() {
+            let code = &mut module.code[made.start as usize..made.end as usize];
+            plant::in_code(fault, config.isa, code);
+        }
+        Ok(())
     }
 
     /// Where functions are that are not compiled but interpreted.

@@ -9,6 +9,7 @@ pub mod clif;
 pub mod compiled;
 pub(crate) mod cranelift_0_112;
 mod cranelift_0_135;
+pub mod disassembly;
 mod flags;
 pub mod generator;
 pub mod trampolines;
@@ -17,7 +18,7 @@ use crate::case::Settings;
 use crate::case::features::{Aarch64Features, X86Features};
 use crate::case::settings::OptLevel;
 use crate::score::Fault;
-pub use compiled::{CompiledFunction, CompiledModule};
+pub use compiled::{CompiledFunction, CompiledModule, SourceRange};
 pub use generator::Generator;
 
 /// An instruction set architecture that code can be generated for.

@@ -5,7 +5,7 @@
 //! allocations, ISA objects, the code arena, memory reservations, and trampolines, of which there
 //! is one a function type whatever the case.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -15,11 +15,12 @@ use super::shadow::Shadows;
 use super::version::locked_version;
 use super::{Engine, Refusal, Run};
 use crate::case::module::FuncType;
-use crate::case::{Action, Case, HostItemKind};
+use crate::case::{Action, Case, HostItemKind, Settings};
 use crate::codegen::compiled::RelocationTarget;
 use crate::codegen::generator::frontend_config;
 use crate::codegen::{Backend, CodegenConfig, CodegenError, CompiledModule, Generator, Isa};
 use crate::panics;
+use crate::runtime::audit::Breach;
 use crate::runtime::code::CodeArena;
 use crate::runtime::instance::LoadedModule;
 use crate::runtime::libcalls;
@@ -45,11 +46,39 @@ pub const TORN: &str = "half of a vector that is out of bounds was stored there"
 /// What the engine says about a trap that a load wider than wasm's has raised.
 pub const WIDENED: &str = "more bytes were loaded than are compared";
 
+/// Functions that are compiled as other settings say than those of their case, so that a fault of
+/// code generation can be told to be in one of them. Only what code generation depends on is looked
+/// at ([`CodegenConfig`]): how memories are laid out is the same in all functions of a case.
+#[derive(Clone, Debug)]
+pub struct Mixture {
+    /// The other settings.
+    pub settings: Settings,
+    /// The functions, each by its module's position in the case and its index there.
+    pub functions: HashSet<(usize, u32)>,
+}
+
+/// A function as code generation takes it and as it leaves it, for people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listing {
+    /// For which ISA it was compiled.
+    pub isa: Isa,
+    /// The CLIF as translation leaves it. Instructions are led by the offset in the module's binary
+    /// that they came from.
+    pub clif: String,
+    /// The code and what goes with it, offsets counting from its start.
+    pub compiled: CompiledModule,
+}
+
 /// Compiles cases by one backend and runs them.
 pub struct Compiled {
     name: &'static str,
     backend: Backend,
     fault: Option<Fault>,
+    mixture: Option<Mixture>,
+    /// Whether the runtime is held to its contracts.
+    audit: bool,
+    /// The first contract that it broke in the last case.
+    breach: Option<Breach>,
     translator: Translator,
     generator: Generator,
     arena: Option<Arena>,
@@ -88,6 +117,9 @@ impl Compiled {
             name,
             backend,
             fault,
+            mixture: None,
+            audit: false,
+            breach: None,
             translator: Translator::default(),
             generator: Generator::new(backend.generation),
             arena: None,
@@ -97,6 +129,89 @@ impl Compiled {
             torn: Vec::new(),
             widened: Vec::new(),
         }
+    }
+
+    /// The engine of some name for a backend, that compiles some functions by other settings.
+    pub fn with_mixture(
+        name: &'static str,
+        backend: Backend,
+        fault: Option<Fault>,
+        mixture: Mixture,
+    ) -> Compiled {
+        Compiled {
+            mixture: Some(mixture),
+            ..Compiled::with_fault(name, backend, fault)
+        }
+    }
+
+    /// Holds the runtime to its contracts from now on (see [`crate::runtime::audit`]).
+    pub fn audit(&mut self) {
+        self.audit = true;
+    }
+
+    /// The first contract that the runtime broke in the last case, if it was held to any.
+    pub fn breach(&self) -> Option<&Breach> {
+        self.breach.as_ref()
+    }
+
+    /// Compiles one function of a case and shows it.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that compiling the function alone comes to.
+    pub fn listing(
+        &mut self,
+        case: &Case,
+        module: usize,
+        function: u32,
+    ) -> Result<Listing, Refusal> {
+        let made = panics::catch(|| self.list(case, module, function));
+        made.unwrap_or_else(|panic| {
+            *self = Compiled::with_fault(self.name, self.backend, self.fault);
+            Err(Refusal::Failed(format!("the compiler panicked: {panic}")))
+        })
+    }
+
+    fn list(&mut self, case: &Case, number: usize, function: u32) -> Result<Listing, Refusal> {
+        let none = || Refusal::Unsupported("the case has no such function".to_string());
+        let module = case.modules.get(number).ok_or_else(none)?;
+        let imported = module.imported_functions();
+        let defined = function.checked_sub(imported).ok_or_else(none)?;
+        let layout = VmLayout::new(module);
+        let config = self.translate_config(&case.settings);
+        let mut environment = Environment::new(module, &layout, config);
+        let bodies = translate::bodies(&module.wasm)?;
+        let body = bodies.into_iter().nth(defined as usize).ok_or_else(none)?;
+        let func = self.generator.function();
+        self.translator
+            .function(body, defined, &mut environment, func)?;
+        let clif = func.display().to_string();
+        let mut compiled = CompiledModule::default();
+        let codegen = self.codegen_config(&case.settings, number, function);
+        self.generator
+            .compile(&codegen, imported, self.fault, &mut compiled)?;
+        Ok(Listing {
+            isa: self.backend.isa,
+            clif,
+            compiled,
+        })
+    }
+
+    fn translate_config(&self, settings: &Settings) -> TranslateConfig {
+        TranslateConfig {
+            frontend: frontend_config(self.backend.isa),
+            memory_style: settings.memory_style,
+            guard_bytes: settings.guard_bytes,
+            spectre: settings.spectre,
+            fault: self.fault,
+        }
+    }
+
+    /// How a function of a case is compiled.
+    fn codegen_config(&self, settings: &Settings, module: usize, function: u32) -> CodegenConfig {
+        let mixed = self.mixture.as_ref();
+        let mixed = mixed.filter(|mixture| mixture.functions.contains(&(module, function)));
+        let settings = mixed.map_or(settings, |mixture| &mixture.settings);
+        CodegenConfig::new(self.backend.isa, settings)
     }
 
     /// Makes the arena ready for a case: as it was before the case before, or new.
@@ -204,18 +319,12 @@ impl Compiled {
     fn compile<'case>(
         &mut self,
         case: &'case Case,
-        module: &'case crate::case::Module,
+        number: usize,
     ) -> Result<LoadedModule<'case>, Refusal> {
+        let module = &case.modules[number];
         let settings = &case.settings;
-        let codegen = CodegenConfig::new(self.backend.isa, settings);
         let layout = VmLayout::new(module);
-        let config = TranslateConfig {
-            frontend: frontend_config(self.backend.isa),
-            memory_style: settings.memory_style,
-            guard_bytes: settings.guard_bytes,
-            spectre: settings.spectre,
-            fault: self.fault,
-        };
+        let config = self.translate_config(settings);
         let mut compiled = CompiledModule::default();
         let imported = module.imported_functions();
         let mut environment = Environment::new(module, &layout, config);
@@ -223,6 +332,7 @@ impl Compiled {
             let func = self.generator.function();
             self.translator
                 .function(body, defined as u32, &mut environment, func)?;
+            let codegen = self.codegen_config(settings, number, imported + defined as u32);
             self.generator
                 .compile(&codegen, imported, self.fault, &mut compiled)?;
         }
@@ -250,9 +360,8 @@ impl Compiled {
         }
         self.arena()?;
         self.prepare_trampolines(case)?;
-        case.modules
-            .iter()
-            .map(|module| Ok(Rc::new(self.compile(case, module)?)))
+        (0..case.modules.len())
+            .map(|number| Ok(Rc::new(self.compile(case, number)?)))
             .collect()
     }
 }
@@ -353,7 +462,10 @@ impl Engine for Compiled {
         let modules = match panics::catch(|| self.prepare(case)) {
             Ok(modules) => modules?,
             Err(panic) => {
-                *self = Compiled::with_fault(self.name, self.backend, self.fault);
+                *self = Compiled {
+                    mixture: self.mixture.take(),
+                    ..Compiled::with_fault(self.name, self.backend, self.fault)
+                };
                 return Err(Refusal::Failed(format!("the compiler panicked: {panic}")));
             }
         };
@@ -371,11 +483,13 @@ impl Engine for Compiled {
             fault: self.fault,
             host_trampolines,
             code: arena.code.range(),
+            audit: self.audit,
             reusable: self.reusable.take().ok_or_else(no_arena)?,
         };
         self.shadows.clear();
         self.torn.clear();
         self.widened.clear();
+        self.breach = None;
         let (store, refused) = match Store::new(config, modules) {
             Ok(store) => (Box::into_raw(store), None),
             Err(refused) => {
@@ -504,6 +618,7 @@ impl Drop for CompiledRun<'_> {
             // SAFETY: from `Box::into_raw`, and nothing refers to it any more.
             let mut store = unsafe { Box::from_raw(self.store) };
             self.engine.torn = store.take_torn();
+            self.engine.breach = store.take_breach();
             self.engine.reusable = Some(store.dismantle());
         }
     }

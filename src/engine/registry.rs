@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::compiled::{Compiled, version_of};
+use super::compiled::{Compiled, Mixture, version_of};
 use super::wasmi::Wasmi;
 use super::{Engine, version};
 use crate::codegen::{Backend, Generation, Isa};
@@ -138,4 +138,34 @@ pub fn make_with_fault(name: &str, fault: Option<Fault>) -> Result<Box<dyn Engin
         Some(engine) => Box::new(Compiled::with_fault(engine.name, engine.backend, fault)),
         None => Box::new(Wasmi::new()),
     })
+}
+
+/// Makes an engine that compiles some functions by other settings than the rest, with a fault
+/// planted in it; `None` if the engine makes no machine code.
+///
+/// # Errors
+/// One line, if there is none of this name or it cannot be used here.
+pub fn make_mixed(
+    name: &str,
+    fault: Option<Fault>,
+    mixture: Mixture,
+) -> Result<Option<Box<dyn Engine>>, String> {
+    let name = find(name)?.name;
+    Ok(machine_code(name).map(|engine| {
+        let mixed = Compiled::with_mixture(engine.name, engine.backend, fault, mixture);
+        Box::new(mixed) as Box<dyn Engine>
+    }))
+}
+
+/// Makes an engine that shows functions as it compiles them, with a fault planted in it; `None` if
+/// the engine makes no machine code.
+pub fn make_compiled(name: &str, fault: Option<Fault>) -> Option<Compiled> {
+    let engine = machine_code(name)?;
+    Some(Compiled::with_fault(engine.name, engine.backend, fault))
+}
+
+/// An engine that makes machine code.
+fn machine_code(name: &str) -> Option<&'static CompiledEngine> {
+    let mut engines = COMPILED.iter();
+    engines.find(|engine| engine.name == name && engine.backend.isa != Isa::Clif)
 }

@@ -62,6 +62,12 @@ impl Activations {
         }
     }
 
+    /// All references it holds, each as often as it does.
+    pub fn entries(&self) -> Vec<u64> {
+        let bumped = (0..self.bumped()).map(|index| self.bump.read_u64(index * POINTER_BYTES));
+        bumped.chain(self.kept.iter().copied()).collect()
+    }
+
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
         self.bumped() == 0 && self.kept.is_empty()

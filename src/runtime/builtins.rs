@@ -76,7 +76,7 @@ macro_rules! dispatch {
             ///
             /// # Errors
             /// Why wasm must stop.
-            pub fn builtin(
+            pub(super) fn run_builtin(
                 &mut self,
                 instance: u32,
                 builtin: Builtin,

@@ -15,6 +15,7 @@
 //! Everything else, builtins included, is safe code over these.
 
 pub mod activations;
+pub mod audit;
 pub mod block;
 pub mod builtins;
 pub mod code;

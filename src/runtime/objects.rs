@@ -139,6 +139,11 @@ impl Objects {
         &mut self.objects[index.0 as usize].handles
     }
 
+    /// How many handles the host holds to it.
+    pub fn handles(&self, index: ObjectIndex) -> u64 {
+        self.objects[index.0 as usize].handles
+    }
+
     /// What its destructor releases, of which it has a count.
     pub fn owned_mut(&mut self, index: ObjectIndex) -> &mut Option<ObjectIndex> {
         &mut self.objects[index.0 as usize].owned

@@ -69,6 +69,7 @@ impl Store<'_> {
         roots.sort_unstable();
         roots.dedup();
         self.check_roots(&roots);
+        let held = self.audit_held();
         let mut released = Vec::new();
         let missing = self.activations.sweep(&roots, self.fault, &mut released);
         if let Some(missing) = missing
@@ -79,6 +80,7 @@ impl Store<'_> {
                 "the stack holds {what}, which the activations table does not"
             ));
         }
+        self.audit_collection(&held);
         for reference in released {
             self.release(reference);
         }
@@ -149,7 +151,9 @@ impl Store<'_> {
     /// Settles the store after a step, whose outcome stands unless the rules of counting were
     /// broken.
     pub fn conclude(&mut self, outcome: Outcome) -> Outcome {
+        self.audit_code();
         self.settle();
+        self.audit_runtime("settling");
         self.violation.take().map_or(outcome, Outcome::Miscounted)
     }
 
@@ -209,6 +213,7 @@ impl Store<'_> {
     /// Gives up everything that holds a reference, as when the store is dropped. The outcome says
     /// whether that went by the rules.
     pub fn tear_down(&mut self) -> Outcome {
+        self.audit_code();
         let double = self.planted(Fault::DoubleReleaseAtTeardown);
         for table in 0..self.tables.len() {
             if self.tables[table].table.element_type() != ValType::ExternRef {
@@ -236,6 +241,7 @@ impl Store<'_> {
                 self.release(self.objects.address(object));
             }
         }
+        self.audit_teardown();
         let outcome = self.conclude(Outcome::Returned(Vec::new()));
         self.check_all_gone();
         match self.violation.take() {

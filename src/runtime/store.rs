@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parallax_oracles::{Entity, Event, Outcome, Reason, TrapKind, Value};
 
 use super::activations::Activations;
+use super::audit::{Audit, Breach};
 use super::block::{Block, Heap};
 use super::destructors::SLOTS_A_STEP;
 use super::entry::{Stopped, Target};
@@ -36,6 +37,8 @@ pub struct StoreConfig<'case> {
     pub host_trampolines: Vec<u64>,
     /// Where generated code lies.
     pub code: Range<u64>,
+    /// Whether the runtime is to be held to its contracts (see [`super::audit`]).
+    pub audit: bool,
     /// What is kept from one store to the next.
     pub reusable: Reusable,
 }
@@ -68,6 +71,7 @@ impl Reusable {
 pub struct Store<'case> {
     pub(super) case: &'case Case,
     pub(super) fault: Option<Fault>,
+    pub(super) audit: Option<Box<Audit>>,
     /// What runs generated code; away while it does.
     machine: Option<Machine>,
     pub(super) heap: Heap,
@@ -120,6 +124,7 @@ impl<'case> Store<'case> {
             fault,
             host_trampolines,
             code,
+            audit,
             reusable,
         } = config;
         let Reusable {
@@ -134,6 +139,7 @@ impl<'case> Store<'case> {
         let mut store = Box::new(Store {
             case,
             fault,
+            audit: audit.then(Box::default),
             builtins: machine.builtin_addresses(),
             machine: Some(machine),
             code,
@@ -309,6 +315,7 @@ impl<'case> Store<'case> {
             let raw = self.value_for_wasm(value);
             self.values.write_u128(index as u32 * VALUE_BYTES, raw);
         }
+        self.audit_runtime("passing arguments");
         Some((
             Target {
                 trampoline: 0,
@@ -516,6 +523,11 @@ impl<'case> Store<'case> {
     /// Whether a load that trapped since this was last asked was wider than wasm's.
     pub fn take_widened(&mut self) -> bool {
         std::mem::take(&mut self.widened)
+    }
+
+    /// The first contract that the runtime broke, of an audited store.
+    pub fn take_breach(&mut self) -> Option<Breach> {
+        self.audit.take()?.breach()
     }
 
     /// Takes the store apart for what can be kept.

@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::triage::blame::Layer;
+
 macro_rules! faults {
     ($( $(#[$doc:meta])* $name:ident = $text:literal, )*) => {
         /// A mistake planted on purpose.
@@ -113,6 +115,73 @@ faults! {
     GlobalSetNoRelease = "global-set-no-release",
     /// Dropping the store releases table elements twice.
     DoubleReleaseAtTeardown = "double-release-at-teardown",
+    /// A rule of the optimiser takes `<=` of signed integers for `<`.
+    OptimiserComparesStrictly = "optimiser-compares-strictly",
+    /// The first condition code of a function that says "less" says "less or equal", on x86-64.
+    X86ConditionCode = "x86-64-condition-code",
+    /// The first subtraction of a function has its operands the wrong way round, on aarch64.
+    Aarch64OperandsSwapped = "aarch64-operands-swapped",
+}
+
+impl Fault {
+    /// The layer that a fault is planted in, which is the one to be blamed for what comes of it.
+    pub fn layer(self) -> Layer {
+        match self {
+            Fault::TableBoundOffByOne
+            | Fault::SkipSignatureCheck
+            | Fault::SkipNullCheck
+            | Fault::ImportedGlobalInVmctx
+            | Fault::SignExtendBuiltinArguments
+            | Fault::NoInterruptCheck
+            | Fault::TableGrowReturnsNewSize
+            | Fault::MemoryFillShort
+            | Fault::MemoryBoundOffByPage
+            | Fault::MemoryBaseReadonly
+            | Fault::ImportCalledWithOwnVmctx
+            | Fault::ReadBarrierMissing
+            | Fault::ReadBarrierNoIncrement
+            | Fault::ReadBarrierNoBump
+            | Fault::ReadBarrierNullNotSkipped
+            | Fault::WriteBarrierDecrementFirst
+            | Fault::WriteBarrierDropBeforeStore
+            | Fault::WriteBarrierNullNotSkipped
+            | Fault::WriteBarrierNoDecrement
+            | Fault::WriteBarrierNoIncrement
+            | Fault::WriteBarrierDropAtOne
+            | Fault::SelectNotInStackMap
+            | Fault::BlockParameterNotInStackMap
+            | Fault::ParameterNotInStackMap
+            | Fault::ResultNotInStackMap => Layer::Translation,
+            Fault::MemoryCopyForwards
+            | Fault::SegmentDropIgnored
+            | Fault::SlowPathNoInsert
+            | Fault::StackMapIgnored
+            | Fault::StackMapOffByWord
+            | Fault::SweepForgetsBump
+            | Fault::TableFillNoCount
+            | Fault::TableInitNoCount
+            | Fault::TableCopyNoCount
+            | Fault::TableGrowCountsOnce
+            | Fault::FailedGrowLeaks
+            | Fault::GlobalGetNotInserted
+            | Fault::HostResultNotInserted
+            | Fault::GlobalSetNoRelease
+            | Fault::DoubleReleaseAtTeardown => Layer::Runtime,
+            Fault::OptimiserComparesStrictly => Layer::MiddleEnd,
+            // What code generation hands on besides code is made once for all ISAs.
+            Fault::SwapTrapKinds => Layer::MiddleEnd,
+            Fault::X86ConditionCode => Layer::X86_64Backend,
+            Fault::Aarch64OperandsSwapped => Layer::Aarch64Backend,
+        }
+    }
+
+    /// An engine in which the fault can show.
+    pub fn engine(self) -> &'static str {
+        match self.layer() {
+            Layer::Aarch64Backend => "aarch64",
+            _ => "x86_64",
+        }
+    }
 }
 
 impl std::fmt::Display for Fault {

@@ -1,5 +1,6 @@
 //! The harness measured by faults that are planted on purpose.
 
 mod fault;
+pub(crate) mod plant;
 
 pub use fault::Fault;

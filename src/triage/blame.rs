@@ -122,7 +122,7 @@ pub struct Blame {
     /// The optimisation levels at which it shows, if they were tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub levels: Option<Vec<OptLevel>>,
-    /// Settings with which alone it goes away, each as a line of a script's settings.
+    /// Changes of one setting with which it goes away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone_with: Vec<String>,
     /// The function that goes wrong.
@@ -221,9 +221,6 @@ impl Blame {
             engine => Layer::backend_of(engine).unwrap_or(blame.layer),
         };
         blame.or.clear();
-        if blame.layer == Layer::Reference {
-            blame.differ.clear();
-        }
         blame.known = Some(known.name.to_string());
         blame
     }
@@ -237,6 +234,27 @@ impl Blame {
             known: self.known.clone(),
             builtin: self.builtin.clone(),
         }
+    }
+
+    /// The files of Cranelift with the rules that can be at fault, and for which instructions,
+    /// where that is known: lowering rules of a backend, or rules of the optimiser.
+    pub fn rules(&self) -> Vec<String> {
+        let mut instructions: Vec<&str> = self.clif.iter().map(String::as_str).collect();
+        // Nothing is to be selected for what only says where control goes on.
+        instructions.retain(|name| !matches!(*name, "jump" | "return"));
+        if instructions.is_empty() {
+            return Vec::new();
+        }
+        let files: &[&str] = match self.layer {
+            Layer::X86_64Backend => &["isa/x64/lower.isle", "isa/x64/inst.isle"],
+            Layer::Aarch64Backend => &["isa/aarch64/lower.isle", "isa/aarch64/inst.isle"],
+            Layer::MiddleEnd => &["opts/*.isle", "egraph"],
+            _ => return Vec::new(),
+        };
+        let rules = files.iter().take(1);
+        rules
+            .map(|file| format!("{file}, for {}", instructions.join(", ")))
+            .collect()
     }
 
     /// Whether another divergence, of a smaller case maybe, is by all that both say the same one:
@@ -276,8 +294,9 @@ fn guess<S: AsRef<str>>(differ: &[S], agree: &[S]) -> (Layer, Vec<Layer>) {
         [] if differ.is_empty() => (Layer::Unknown, Vec::new()),
         [backend] if another_right => (*backend, Vec::new()),
         _ if interpreter_wrong => (Layer::Translation, vec![Layer::Runtime, Layer::Reference]),
-        [backend] if has(agree, INTERPRETER) => (*backend, vec![Layer::MiddleEnd]),
-        [_, _] if has(agree, INTERPRETER) => (Layer::MiddleEnd, Vec::new()),
+        // Whatever agrees shares the translation and the runtime.
+        [backend] if !agree.is_empty() => (*backend, vec![Layer::MiddleEnd]),
+        [_, _] if !agree.is_empty() => (Layer::MiddleEnd, Vec::new()),
         [backend] => (
             Layer::Translation,
             vec![Layer::Runtime, Layer::MiddleEnd, *backend, Layer::Reference],

@@ -3,11 +3,13 @@
 
 use std::fmt::Write;
 
-use parallax_oracles::{Entity, Finding, Owner, Place, Seen, Value};
+use parallax_oracles::{Entity, Finding, Owner, Place, Seen, Value, Verdict};
 
+use super::blame::Blame;
 use crate::case::module::Module;
 use crate::case::{Action, Case, normalise};
 use crate::engine::registry::REFERENCE;
+use crate::harness::Examined;
 
 /// A module of at most so many lines is shown whole; of a larger one, the function called.
 const SMALL_MODULE_LINES: usize = 60;
@@ -33,7 +35,35 @@ pub fn findings<'f>(case: &Case, findings: impl IntoIterator<Item = &'f Finding>
     out
 }
 
+/// One finding: its call, oracle, place and both values, on a line each.
+pub fn differences(case: &Case, finding: &Finding) -> String {
+    let mut out = String::new();
+    self::finding(&mut out, case, finding);
+    out
+}
+
+/// What is found about a case that diverged, and the first guess whose fault it is.
+pub fn divergence(case: &Case, examined: &Examined) -> String {
+    let mut out = match &examined.verdict {
+        Verdict::Diverged(findings) => self::findings(case, findings),
+        Verdict::Agreed | Verdict::Inconclusive(_) => String::new(),
+    };
+    if let Some(blame) = Blame::of(examined) {
+        let _ = write!(out, "\nblame: {blame}\n");
+    }
+    out
+}
+
 fn finding(out: &mut String, case: &Case, finding: &Finding) {
+    let rows = rows(case, finding);
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, text) in rows {
+        let _ = writeln!(out, "{name:width$}  {text}");
+    }
+}
+
+/// A finding in rows of a name and a text: call, oracle, place and both values.
+pub fn rows(case: &Case, finding: &Finding) -> Vec<(String, String)> {
     let reference = match finding.reference {
         Seen::Rule(_) => "rule",
         _ => finding.against.as_deref().unwrap_or(REFERENCE),
@@ -45,10 +75,7 @@ fn finding(out: &mut String, case: &Case, finding: &Finding) {
         (reference, seen(case, &finding.reference)),
         (&finding.engine, seen(case, &finding.subject)),
     ];
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    for (name, text) in rows {
-        let _ = writeln!(out, "{name:width$}  {text}");
-    }
+    rows.map(|(name, text)| (name.to_string(), text)).into()
 }
 
 /// What a step of a case does, with its number and, if it is from a script, its line.
@@ -95,7 +122,7 @@ fn instantiates(action: &Action) -> bool {
 }
 
 /// A place, with the names of what the host made.
-fn place(case: &Case, place: &Place) -> String {
+pub fn place(case: &Case, place: &Place) -> String {
     let entity = match place {
         Place::MemorySize(entity) | Place::TableSize(entity) | Place::Global(entity) => entity,
         Place::MemoryByte { memory, .. } => memory,

@@ -5,6 +5,7 @@ mod confined;
 mod continued;
 mod corpus;
 mod damaged;
+mod explain;
 mod fuzz;
 mod input;
 mod modules;

@@ -1,0 +1,105 @@
+//! Planting faults of code generation where the mistake would be made: in the CLIF that the
+//! optimiser hands on, and in the bytes that a backend emits.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{Function, InstructionData};
+
+use super::Fault;
+use crate::case::settings::OptLevel;
+use crate::codegen::disassembly::disassemble;
+use crate::codegen::{CodegenConfig, Isa};
+
+/// Does to the CLIF of a function, which is about to be compiled, what a wrong rule of the
+/// optimiser would do.
+pub fn in_clif(fault: Option<Fault>, config: &CodegenConfig, func: &mut Function) {
+    if fault != Some(Fault::OptimiserComparesStrictly) || config.opt_level == OptLevel::None {
+        return;
+    }
+    let blocks: Vec<_> = func.layout.blocks().collect();
+    for block in blocks {
+        let instructions: Vec<_> = func.layout.block_insts(block).collect();
+        for instruction in instructions {
+            let (InstructionData::IntCompare { cond, .. }
+            | InstructionData::IntCompareImm { cond, .. }) = &mut func.dfg.insts[instruction]
+            else {
+                continue;
+            };
+            if *cond == IntCC::SignedLessThanOrEqual {
+                *cond = IntCC::SignedLessThan;
+            }
+        }
+    }
+}
+
+/// Does to the code of a function what a wrong rule of a backend would do.
+pub fn in_code(fault: Option<Fault>, isa: Isa, code: &mut [u8]) {
+    match (fault, isa) {
+        (Some(Fault::X86ConditionCode), Isa::X86_64) => loosen_first_condition(code),
+        (Some(Fault::Aarch64OperandsSwapped), Isa::Aarch64) => swap_first_subtraction(code),
+        _ => {}
+    }
+}
+
+/// Makes "less" of the first `setl`, `cmovl` or `jl` "less or equal".
+fn loosen_first_condition(code: &mut [u8]) {
+    for instruction in disassemble(Isa::X86_64, code) {
+        let name = instruction.text.split(' ').next().unwrap_or_default();
+        if !matches!(name, "setl" | "cmovl" | "jl") {
+            continue;
+        }
+        let start = instruction.offset as usize;
+        let bytes = &mut code[start..start + instruction.bytes as usize];
+        // Behind a prefix, if there is one; the condition is the low half of the second byte.
+        if let Some(opcode) = bytes.iter().position(|byte| *byte == 0x0f)
+            && let Some(condition) = bytes.get_mut(opcode + 1)
+        {
+            *condition = *condition & 0xf0 | 0xe;
+            return;
+        }
+    }
+}
+
+/// Swaps the operands of the first `sub` of two registers.
+fn swap_first_subtraction(code: &mut [u8]) {
+    for bytes in code.chunks_exact_mut(4) {
+        let word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        // SUB (shifted register) without a shift, of 32 or 64 bits, that sets no flags.
+        if word & 0x7fe0_fc00 != 0x4b00_0000 {
+            continue;
+        }
+        let (first, second) = (word >> 5 & 31, word >> 16 & 31);
+        if first == 31 || second == 31 || first == second {
+            continue;
+        }
+        let swapped = word & !(31 << 5 | 31 << 16) | second << 5 | first << 16;
+        bytes.copy_from_slice(&swapped.to_le_bytes());
+        return;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_instruction_is_corrupted() {
+        // cmp edi, esi; setl al; setl cl; ret
+        let mut code = [0x39, 0xf7, 0x0f, 0x9c, 0xc0, 0x0f, 0x9c, 0xc1, 0xc3];
+        in_code(Some(Fault::X86ConditionCode), Isa::Aarch64, &mut code);
+        assert_eq!(code[3], 0x9c);
+        in_code(Some(Fault::X86ConditionCode), Isa::X86_64, &mut code);
+        assert_eq!((code[3], code[6]), (0x9e, 0x9c));
+
+        // sub w1, w2, w3; neg w1, w2; ret
+        let mut code = Vec::new();
+        for word in [0x4b03_0041_u32, 0x4b02_03e1, 0xd65f_03c0] {
+            code.extend(word.to_le_bytes());
+        }
+        in_code(Some(Fault::Aarch64OperandsSwapped), Isa::Aarch64, &mut code);
+        let texts: Vec<String> = disassemble(Isa::Aarch64, &code)
+            .into_iter()
+            .map(|instruction| instruction.text)
+            .collect();
+        assert_eq!(texts, ["sub w1, w3, w2", "neg w1, w2", "ret"]);
+    }
+}

@@ -1,0 +1,269 @@
+//! Blame falls where the fault is: on the layer it was planted in, and on the function that meets
+//! it, in each of the layers; and on the right engine where a fault is a known one.
+
+use std::path::Path;
+
+use parallax::campaign;
+use parallax::case::Case;
+use parallax::case::wast::case_from_file;
+use parallax::generate::Generators;
+use parallax::harness::{Harness, default_subjects};
+use parallax::score::Fault;
+use parallax::triage::blame::{Blame, BlameKey, FunctionOf, Layer};
+use parallax::triage::code::Code;
+use parallax::triage::localise::{Explanation, Options, explain};
+use parallax_oracles::Verdict;
+
+fn options(fault: Option<Fault>) -> Options {
+    Options {
+        subjects: default_subjects(),
+        fault,
+    }
+}
+
+fn explained(case: &Case, fault: Option<Fault>) -> Explanation {
+    explain(case, &options(fault)).expect("engines that can be used")
+}
+
+/// Four functions, of which each fault is met by one, called by a fifth.
+const PROGRAM: &str = r#"
+(module
+  (memory (export "memory") 1)
+  (table 2 funcref)
+  (type $none (func))
+  (func $sums (param i32 i32) (result i32)
+    (i32.xor (i32.add (local.get 0) (local.get 1)) (i32.const 0x55)))
+  (func $compares (param i32 i32) (result i32)
+    (select (i32.const 11) (i32.const 22) (i32.le_s (local.get 0) (local.get 1))))
+  (func $is_less (param i32 i32) (result i32)
+    (i32.mul (i32.lt_s (local.get 0) (local.get 1)) (i32.const 7)))
+  (func $subtracts (param i32 i32) (result i32)
+    (i32.sub (local.get 0) (local.get 1)))
+  (func $copies (param i32)
+    (i32.store8 (i32.const 16) (local.get 0))
+    (i32.store8 (i32.const 17) (i32.const 2))
+    (memory.copy (i32.const 17) (i32.const 16) (i32.const 8)))
+  (func $fills (param i32)
+    (memory.fill (i32.const 64) (local.get 0) (i32.const 8)))
+  (func $calls (param i32)
+    (call_indirect (type $none) (local.get 0)))
+  (func (export "numbers") (param i32 i32) (result i32)
+    (i32.add
+      (call $sums (local.get 0) (local.get 1))
+      (i32.add
+        (call $compares (local.get 0) (local.get 1))
+        (i32.add
+          (call $is_less (local.get 0) (local.get 1))
+          (call $subtracts (local.get 0) (i32.const 9))))))
+  (func (export "bytes") (param i32)
+    (call $copies (local.get 0))
+    (call $fills (local.get 0)))
+  (func (export "table") (param i32)
+    (call $calls (local.get 0))))
+(invoke "numbers" (i32.const 4) (i32.const 4))
+(invoke "bytes" (i32.const 9))
+(invoke "table" (i32.const 1))
+"#;
+
+/// The functions of [`PROGRAM`], by index.
+const COMPARES: u32 = 1;
+const IS_LESS: u32 = 2;
+const SUBTRACTS: u32 = 3;
+const COPIES: u32 = 4;
+const FILLS: u32 = 5;
+const CALLS: u32 = 6;
+
+fn program() -> Case {
+    case_from_file(PROGRAM.as_bytes(), "program.wast").expect("a script")
+}
+
+fn blame_of(fault: Fault) -> Blame {
+    let explanation = explained(&program(), Some(fault));
+    explanation.blame.expect("the fault shows")
+}
+
+fn assert_blamed(fault: Fault, function: u32, instruction: &str) -> Blame {
+    let blame = blame_of(fault);
+    assert_eq!(blame.layer, fault.layer(), "{fault}: {blame}");
+    assert_eq!(blame.or, [], "{fault}: {blame}");
+    let expected = FunctionOf {
+        module: 0,
+        function,
+    };
+    assert_eq!(blame.function, Some(expected), "{fault}: {blame}");
+    let region = blame.region.as_ref().expect("a region");
+    assert!(
+        region.instructions.iter().any(|name| name == instruction),
+        "{fault}: {blame}"
+    );
+    blame
+}
+
+#[test]
+fn without_a_fault_there_is_nothing_to_explain() {
+    let explanation = explained(&program(), None);
+    assert_eq!(explanation.blame, None);
+    assert!(explanation.findings.is_empty());
+}
+
+#[test]
+fn a_fault_of_the_translation() {
+    let blame = assert_blamed(Fault::MemoryFillShort, FILLS, "memory.fill");
+    assert_eq!(blame.builtin, None);
+    assert_blamed(Fault::SkipNullCheck, CALLS, "call_indirect");
+}
+
+#[test]
+fn a_fault_of_the_middle_end() {
+    let blame = assert_blamed(Fault::OptimiserComparesStrictly, COMPARES, "i32.le_s");
+    assert!(blame.clif.iter().any(|name| name == "icmp"), "{blame:?}");
+    assert!(
+        blame
+            .gone_with
+            .contains(&"opt-level = \"none\"".to_string())
+    );
+}
+
+#[test]
+fn a_fault_of_the_x86_64_backend() {
+    let blame = assert_blamed(Fault::X86ConditionCode, IS_LESS, "i32.lt_s");
+    assert_eq!(blame.differ, ["x86_64"]);
+    assert!(blame.rules()[0].starts_with("isa/x64/lower.isle, for icmp"));
+}
+
+#[cfg(feature = "emulator")]
+#[test]
+fn a_fault_of_the_aarch64_backend() {
+    let blame = assert_blamed(Fault::Aarch64OperandsSwapped, SUBTRACTS, "i32.sub");
+    assert_eq!(blame.differ, ["aarch64"]);
+    assert!(blame.clif.iter().any(|name| name == "isub"), "{blame:?}");
+}
+
+#[test]
+fn a_fault_of_a_builtin() {
+    let blame = assert_blamed(Fault::MemoryCopyForwards, COPIES, "memory.copy");
+    assert_eq!(blame.builtin.as_deref(), Some("memory_copy"));
+}
+
+#[test]
+fn the_blamed_function_is_shown_in_rows() {
+    let fault = Some(Fault::X86ConditionCode);
+    let case = program();
+    let explanation = explained(&case, fault);
+    let code = Code::of(&case, &explanation, &options(fault)).expect("a function");
+    assert_eq!(code.columns[0], "x86_64");
+    let blamed: Vec<_> = code.rows.iter().filter(|row| row.blamed).collect();
+    let [row] = blamed[..] else {
+        panic!("one instruction: {blamed:?}");
+    };
+    assert!(row.wasm[0].contains("i32.lt_s"));
+    assert!(row.clif.iter().any(|line| line.contains("icmp slt")));
+    let machine = &row.machine[0];
+    assert!(
+        machine.iter().any(|line| line.text.starts_with("setle")),
+        "{machine:?}"
+    );
+}
+
+fn known(name: &str) -> Blame {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("corpus/known/{name}.wast"));
+    let contents = std::fs::read(&path).expect("the fault has a case");
+    let case = case_from_file(&contents, "known.wast").expect("a script");
+    let blame = explained(&case, None).blame.expect("it shows");
+    assert_eq!(blame.known.as_deref(), Some(name));
+    blame
+}
+
+#[test]
+fn known_faults_are_explained_as_what_they_are() {
+    let select = known("wasmi-select-eqz");
+    assert_eq!(select.layer, Layer::Reference);
+    let region = select.region.expect("a region");
+    assert!(region.instructions.contains(&"select".to_string()));
+
+    let shuffle = known("cranelift-palignr-unaligned");
+    assert_eq!(shuffle.layer, Layer::X86_64Backend);
+    let region = shuffle.region.expect("a region");
+    assert!(region.instructions.contains(&"i8x16.shuffle".to_string()));
+
+    if default_subjects().contains(&"aarch64") {
+        let splat = known("cranelift-splat-of-half-float");
+        assert_eq!(splat.layer, Layer::Aarch64Backend);
+        assert!(splat.function.is_some());
+    }
+}
+
+/// As a fault of the reference that nobody knows yet: without the list of known ones, the script's
+/// assertions, or the same program with its values copied, tell that it is the reference.
+#[test]
+fn the_reference_is_found_out_by_what_it_says_itself() {
+    let text = r#"(module
+        (func (export "f") (param i32) (result i32)
+            (select (i32.const 1) (local.get 0) (i32.eqz (local.get 0)))))
+        (invoke "f" (i32.const 7))"#;
+    let case = case_from_file(text.as_bytes(), "select.wast").expect("a script");
+    let blame = explained(&case, None).blame.expect("it shows");
+    assert_eq!(blame.layer, Layer::Reference);
+    let unknown = parallax::triage::localise::explain_unknown(&case, &options(None))
+        .expect("engines that can be used")
+        .blame
+        .expect("it shows");
+    assert_eq!((unknown.layer, &unknown.known), (Layer::Reference, &None));
+    assert_eq!(unknown.or, []);
+}
+
+#[test]
+fn the_same_fault_in_two_cases_has_the_same_key() {
+    let other = PROGRAM.replace(
+        "(i32.const 4) (i32.const 4)",
+        "(i32.const -3) (i32.const -3)",
+    );
+    let case = case_from_file(other.as_bytes(), "other.wast").expect("a script");
+    let fault = Fault::X86ConditionCode;
+    let keys: [BlameKey; 2] = [
+        blame_of(fault).key(),
+        explained(&case, Some(fault)).blame.expect("it shows").key(),
+    ];
+    assert_eq!(keys[0], keys[1]);
+    assert_ne!(keys[0], blame_of(Fault::MemoryCopyForwards).key());
+}
+
+/// The first case of a seed that shows a fault, for every fault: how many are blamed on their layer.
+/// Takes minutes; prints a table with `--ignored --nocapture`.
+#[test]
+#[ignore = "takes minutes"]
+fn most_planted_faults_are_blamed_on_their_layer() {
+    let work = || {
+        let mut right = 0;
+        for fault in Fault::ALL {
+            let mut harness = Harness::with_fault(&[fault.engine()], Some(*fault)).expect("usable");
+            let case = (0..10_000).find_map(|number| {
+                let (_, case, _) = campaign::case(1, number, Generators::all());
+                let case = case?;
+                let verdict = harness.examine(&case).verdict;
+                matches!(verdict, Verdict::Diverged(_)).then_some(case)
+            });
+            let Some(case) = case else {
+                println!("{fault}: not found");
+                continue;
+            };
+            let Some(blame) = explained(&case, Some(*fault)).blame else {
+                println!("{fault}: nothing to explain");
+                continue;
+            };
+            let is_right = blame.layer == fault.layer();
+            right += u32::from(is_right);
+            let word = if is_right { "right" } else { "WRONG" };
+            println!("{word} {fault} ({}): {blame}", fault.layer());
+        }
+        right
+    };
+    // As deep as where cases run otherwise.
+    let right = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(campaign::STACK_BYTES);
+        let thread = thread.spawn_scoped(scope, work).expect("a thread");
+        thread.join().expect("no panic")
+    });
+    println!("{right} of {}", Fault::ALL.len());
+    assert!(right as usize * 10 >= Fault::ALL.len() * 8, "{right}");
+}
