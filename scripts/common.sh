@@ -55,9 +55,10 @@ fuzz_build=(-O --no-trace-compares)
 # Unicorn, which is not under test: instrumented, it would be most of the time and of the coverage.
 fuzz_environment() {
     local flag flags=()
-    for flag in ${RUSTFLAGS:-}; do
+    RUSTFLAGS=${RUSTFLAGS:-}
+    for flag in ${RUSTFLAGS//--cfg fuzzing/}; do
         case $flag in
-            -Zsanitizer=* | -Csanitizer=* | -Cdebuginfo=* | -Cforce-frame-pointers* | --cfg | fuzzing) ;;
+            -Zsanitizer=* | -Csanitizer=* | -Cdebuginfo=* | -Cforce-frame-pointers*) ;;
             *) flags+=("$flag") ;;
         esac
     done
