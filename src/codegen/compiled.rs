@@ -93,6 +93,23 @@ pub enum LibCall {
     X86Pshufb,
 }
 
+impl LibCall {
+    /// All of them, in order.
+    pub const ALL: [LibCall; 11] = [
+        LibCall::CeilF32,
+        LibCall::CeilF64,
+        LibCall::FloorF32,
+        LibCall::FloorF64,
+        LibCall::TruncF32,
+        LibCall::TruncF64,
+        LibCall::NearestF32,
+        LibCall::NearestF64,
+        LibCall::FmaF32,
+        LibCall::FmaF64,
+        LibCall::X86Pshufb,
+    ];
+}
+
 /// An instruction that may trap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TrapSite {

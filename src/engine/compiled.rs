@@ -16,15 +16,13 @@ use super::version::locked_version;
 use super::{Engine, Refusal, Run};
 use crate::case::module::FuncType;
 use crate::case::{Action, Case, HostItemKind, Settings};
-use crate::codegen::compiled::RelocationTarget;
 use crate::codegen::generator::frontend_config;
 use crate::codegen::{Backend, CodegenConfig, CodegenError, CompiledModule, Generator, Isa};
 use crate::panics;
 use crate::runtime::audit::Breach;
 use crate::runtime::code::CodeArena;
 use crate::runtime::instance::LoadedModule;
-use crate::runtime::libcalls;
-use crate::runtime::machine::Machine;
+use crate::runtime::machine::{Execution, Machine};
 use crate::runtime::store::{Reusable, Store, StoreConfig};
 use crate::score::Fault;
 use crate::translate::layout::VmLayout;
@@ -73,6 +71,7 @@ pub struct Listing {
 pub struct Compiled {
     name: &'static str,
     backend: Backend,
+    execution: Execution,
     fault: Option<Fault>,
     mixture: Option<Mixture>,
     /// Whether the runtime is held to its contracts.
@@ -116,6 +115,7 @@ impl Compiled {
         Compiled {
             name,
             backend,
+            execution: Execution::of(backend.isa),
             fault,
             mixture: None,
             audit: false,
@@ -166,7 +166,8 @@ impl Compiled {
     ) -> Result<Listing, Refusal> {
         let made = panics::catch(|| self.list(case, module, function));
         made.unwrap_or_else(|panic| {
-            *self = Compiled::with_fault(self.name, self.backend, self.fault);
+            *self =
+                Compiled::with_fault(self.name, self.backend, self.fault).run_by(self.execution);
             Err(Refusal::Failed(format!("the compiler panicked: {panic}")))
         })
     }
@@ -214,6 +215,13 @@ impl Compiled {
         CodegenConfig::new(self.backend.isa, settings)
     }
 
+    /// The same, with code run in some other way than is usual for its ISA here.
+    #[must_use]
+    pub fn run_by(mut self, execution: Execution) -> Compiled {
+        self.execution = execution;
+        self
+    }
+
     /// Makes the arena ready for a case: as it was before the case before, or new.
     fn arena(&mut self) -> Result<(), Refusal> {
         self.clear_arena()?;
@@ -250,7 +258,9 @@ impl Compiled {
     fn reusable(&mut self) -> Result<&mut Reusable, Refusal> {
         let reusable = match self.reusable.take() {
             Some(reusable) => reusable,
-            None => Reusable::new(Machine::new(self.backend.isa).map_err(Refusal::Unsupported)?),
+            None => Reusable::new(
+                Machine::new(self.backend.isa, self.execution).map_err(Refusal::Unsupported)?,
+            ),
         };
         Ok(self.reusable.insert(reusable))
     }
@@ -308,9 +318,9 @@ impl Compiled {
                 .host_trampoline(self.backend.isa, ty, scratch)?,
         }
         let arena = self.arena.as_mut().ok_or_else(no_arena)?;
-        let address = load(self.backend.isa, &mut arena.code, scratch)?;
-        arena.kept = arena.code.used();
         let reusable = self.reusable.as_mut().ok_or_else(no_arena)?;
+        let address = load(&reusable.machine, &mut arena.code, scratch)?;
+        arena.kept = arena.code.used();
         reusable.machine.load(&mut self.generator, scratch, address);
         known.insert(ty.clone(), address);
         Ok(address)
@@ -337,8 +347,8 @@ impl Compiled {
                 .compile(&codegen, imported, self.fault, &mut compiled)?;
         }
         let arena = self.arena.as_mut().ok_or_else(no_arena)?;
-        let base = load(self.backend.isa, &mut arena.code, &compiled)?;
         let reusable = self.reusable.as_mut().ok_or_else(no_arena)?;
+        let base = load(&reusable.machine, &mut arena.code, &compiled)?;
         reusable.machine.load(&mut self.generator, &compiled, base);
         Ok(LoadedModule {
             module,
@@ -366,13 +376,13 @@ impl Compiled {
     }
 }
 
-/// The version of what an engine for a backend wraps.
-pub fn version_of(backend: Backend) -> String {
+/// The version of what an engine wraps.
+pub fn version_of(backend: Backend, execution: Execution) -> String {
     let cranelift = format!("cranelift {}", backend.generation.version());
-    match backend.isa {
-        Isa::X86_64 => cranelift,
-        Isa::Aarch64 => format!("{cranelift}, unicorn {}", locked_version("unicorn-engine")),
-        Isa::Clif => format!(
+    match execution {
+        Execution::Direct => cranelift,
+        Execution::Emulated => format!("{cranelift}, unicorn {}", locked_version("unicorn-engine")),
+        Execution::Interpreted => format!(
             "cranelift-interpreter {}",
             locked_version("cranelift-interpreter")
         ),
@@ -385,18 +395,13 @@ enum Direction {
     Host,
 }
 
-fn load(isa: Isa, arena: &mut CodeArena, compiled: &CompiledModule) -> Result<u64, Refusal> {
-    let calls_routines = || {
-        let mut relocations = compiled.relocations.iter();
-        relocations.any(|relocation| matches!(relocation.target, RelocationTarget::LibCall(_)))
-    };
-    // They are code for the host.
-    if isa != Isa::X86_64 && calls_routines() {
-        let what = "a routine where the ISA lacks an instruction";
-        return Err(Refusal::Unsupported(what.to_string()));
-    }
+fn load(
+    machine: &Machine,
+    arena: &mut CodeArena,
+    compiled: &CompiledModule,
+) -> Result<u64, Refusal> {
     arena
-        .load(compiled, &libcalls::address)
+        .load(compiled, &|call| machine.routine_address(call))
         .map_err(|error| Refusal::Unsupported(error.to_string()))
 }
 
@@ -434,7 +439,7 @@ impl Engine for Compiled {
     }
 
     fn version(&self) -> String {
-        version_of(self.backend)
+        version_of(self.backend, self.execution)
     }
 
     fn counts_references(&self) -> bool {
@@ -464,6 +469,7 @@ impl Engine for Compiled {
             Err(panic) => {
                 *self = Compiled {
                     mixture: self.mixture.take(),
+                    execution: self.execution,
                     ..Compiled::with_fault(self.name, self.backend, self.fault)
                 };
                 return Err(Refusal::Failed(format!("the compiler panicked: {panic}")));

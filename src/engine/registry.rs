@@ -6,6 +6,7 @@ use super::compiled::{Compiled, Mixture, version_of};
 use super::wasmi::Wasmi;
 use super::{Engine, version};
 use crate::codegen::{Backend, Generation, Isa};
+use crate::runtime::machine::Execution;
 use crate::score::Fault;
 
 /// The engine whose word counts when two differ.
@@ -15,6 +16,7 @@ pub const REFERENCE: &str = "wasmi";
 struct CompiledEngine {
     name: &'static str,
     backend: Backend,
+    execution: Execution,
     by_default: bool,
 }
 
@@ -36,7 +38,25 @@ const COMPILED: &[CompiledEngine] = &[
         Generation::Cranelift0_135,
         false,
     ),
+    // The host's own code in the emulator: what the emulator is worth can be seen beside the host
+    // itself.
+    CompiledEngine {
+        name: if cfg!(target_arch = "aarch64") {
+            "aarch64-emulated"
+        } else {
+            "x86_64-emulated"
+        },
+        execution: Execution::Emulated,
+        ..compiled("", HOST, Generation::Cranelift0_112, false)
+    },
 ];
+
+/// The host's own ISA, of those there are engines for.
+const HOST: Isa = if cfg!(target_arch = "aarch64") {
+    Isa::Aarch64
+} else {
+    Isa::X86_64
+};
 
 const fn compiled(
     name: &'static str,
@@ -47,6 +67,7 @@ const fn compiled(
     CompiledEngine {
         name,
         backend: Backend { isa, generation },
+        execution: Execution::of(isa),
         by_default,
     }
 }
@@ -77,10 +98,10 @@ pub fn all() -> Vec<EngineInfo> {
     };
     let mut all = vec![reference];
     all.extend(COMPILED.iter().map(|engine| {
-        let (usable, why) = runs(engine.backend.isa);
+        let (usable, why) = runs(engine.execution);
         EngineInfo {
             name: engine.name,
-            version: version_of(engine.backend),
+            version: version_of(engine.backend, engine.execution),
             usable,
             why,
             by_default: engine.by_default,
@@ -89,14 +110,13 @@ pub fn all() -> Vec<EngineInfo> {
     all
 }
 
-/// Whether code for an ISA can be run here, and how or why not.
-fn runs(isa: Isa) -> (bool, &'static str) {
-    match isa {
-        Isa::X86_64 if cfg!(target_arch = "x86_64") => (true, "machine code, run directly"),
-        Isa::X86_64 => (false, "the host is not x86-64"),
-        Isa::Aarch64 if cfg!(feature = "emulator") => (true, "machine code, emulated"),
-        Isa::Aarch64 => (false, "built without the feature `emulator`"),
-        Isa::Clif => (true, "the IR after translation, interpreted"),
+/// Whether code can be run in some way here, and how or why not.
+fn runs(execution: Execution) -> (bool, &'static str) {
+    match execution {
+        Execution::Direct => (true, "machine code, run directly"),
+        Execution::Emulated if cfg!(feature = "emulator") => (true, "machine code, emulated"),
+        Execution::Emulated => (false, "built without the feature `emulator`"),
+        Execution::Interpreted => (true, "the IR after translation, interpreted"),
     }
 }
 
@@ -135,7 +155,10 @@ pub fn make(name: &str) -> Result<Box<dyn Engine>, String> {
 pub fn make_with_fault(name: &str, fault: Option<Fault>) -> Result<Box<dyn Engine>, String> {
     let name = find(name)?.name;
     Ok(match COMPILED.iter().find(|engine| engine.name == name) {
-        Some(engine) => Box::new(Compiled::with_fault(engine.name, engine.backend, fault)),
+        Some(engine) => {
+            let compiled = Compiled::with_fault(engine.name, engine.backend, fault);
+            Box::new(compiled.run_by(engine.execution))
+        }
         None => Box::new(Wasmi::new()),
     })
 }
@@ -153,7 +176,7 @@ pub fn make_mixed(
     let name = find(name)?.name;
     Ok(machine_code(name).map(|engine| {
         let mixed = Compiled::with_mixture(engine.name, engine.backend, fault, mixture);
-        Box::new(mixed) as Box<dyn Engine>
+        Box::new(mixed.run_by(engine.execution)) as Box<dyn Engine>
     }))
 }
 
@@ -161,7 +184,8 @@ pub fn make_mixed(
 /// the engine makes no machine code.
 pub fn make_compiled(name: &str, fault: Option<Fault>) -> Option<Compiled> {
     let engine = machine_code(name)?;
-    Some(Compiled::with_fault(engine.name, engine.backend, fault))
+    let compiled = Compiled::with_fault(engine.name, engine.backend, fault);
+    Some(compiled.run_by(engine.execution))
 }
 
 /// An engine that makes machine code.

@@ -33,23 +33,52 @@ extern "C" fn fma_f64(a: f64, b: f64, c: f64) -> f64 {
 mod x86 {
     use std::arch::x86_64::__m128i;
 
-    /// `pshufb`: byte `i` of the result is the byte of `a` that the low four bits of byte `i` of
-    /// `indices` name, or 0 if its top bit is set.
+    /// [`super::pshufb`] on registers.
     #[allow(improper_ctypes_definitions, reason = "called by generated code only")]
     pub(super) extern "C" fn pshufb(a: __m128i, indices: __m128i) -> __m128i {
         // SAFETY: `__m128i` and 16 bytes have the same size and no invalid values.
         let bytes = |v| unsafe { std::mem::transmute::<__m128i, [u8; 16]>(v) };
-        let (a, indices) = (bytes(a), bytes(indices));
-        let result = indices.map(|index| {
-            if index & 0x80 == 0 {
-                a[(index & 15) as usize]
-            } else {
-                0
-            }
-        });
+        let result = super::pshufb(bytes(a), bytes(indices));
         // SAFETY: as above.
         unsafe { std::mem::transmute::<[u8; 16], __m128i>(result) }
     }
+}
+
+/// What a routine returns, given its arguments as the registers of vectors hold them: scalars in
+/// their lowest bits. For callers that are not code of the host.
+pub fn evaluate(call: LibCall, arguments: [u128; 3]) -> u128 {
+    let f32 = |at: usize| f32::from_bits(arguments[at] as u32);
+    let f64 = |at: usize| f64::from_bits(arguments[at] as u64);
+    let from_f32 = |value: f32| u128::from(value.to_bits());
+    let from_f64 = |value: f64| u128::from(value.to_bits());
+    match call {
+        LibCall::CeilF32 => from_f32(ceil_f32(f32(0))),
+        LibCall::CeilF64 => from_f64(ceil_f64(f64(0))),
+        LibCall::FloorF32 => from_f32(floor_f32(f32(0))),
+        LibCall::FloorF64 => from_f64(floor_f64(f64(0))),
+        LibCall::TruncF32 => from_f32(trunc_f32(f32(0))),
+        LibCall::TruncF64 => from_f64(trunc_f64(f64(0))),
+        LibCall::NearestF32 => from_f32(nearest_f32(f32(0))),
+        LibCall::NearestF64 => from_f64(nearest_f64(f64(0))),
+        LibCall::FmaF32 => from_f32(fma_f32(f32(0), f32(1), f32(2))),
+        LibCall::FmaF64 => from_f64(fma_f64(f64(0), f64(1), f64(2))),
+        LibCall::X86Pshufb => {
+            let [bytes, indices, _] = arguments.map(u128::to_le_bytes);
+            u128::from_le_bytes(pshufb(bytes, indices))
+        }
+    }
+}
+
+/// `pshufb`: byte `i` of the result is the byte of `bytes` that the low four bits of byte `i` of
+/// `indices` name, or 0 if its top bit is set.
+fn pshufb(bytes: [u8; 16], indices: [u8; 16]) -> [u8; 16] {
+    indices.map(|index| {
+        if index & 0x80 == 0 {
+            bytes[usize::from(index & 15)]
+        } else {
+            0
+        }
+    })
 }
 
 /// The address of a routine.

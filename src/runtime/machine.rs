@@ -9,20 +9,49 @@ use std::ops::Range;
 
 use super::entry::{self, Stopped, Target};
 use super::interpreter::Interpreter;
+use super::libcalls;
 use super::store::Store;
 use crate::case::Settings;
-use crate::case::features::{Feature, X86Feature};
+#[cfg(target_arch = "aarch64")]
+use crate::case::features::Aarch64Feature;
+use crate::case::features::Feature;
+#[cfg(target_arch = "x86_64")]
+use crate::case::features::X86Feature;
+use crate::codegen::compiled::LibCall;
 use crate::codegen::{CompiledModule, Generator, Isa};
 use crate::translate::builtins::Builtin;
 
 #[cfg(feature = "emulator")]
 use super::emulator::Emulator;
 
+/// How code is run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Execution {
+    /// By the host, whose own it is.
+    Direct,
+    /// By an emulator.
+    Emulated,
+    /// By an interpreter of CLIF.
+    Interpreted,
+}
+
+impl Execution {
+    /// How code for an ISA is run unless something else is asked for: directly if it is the host's.
+    pub const fn of(isa: Isa) -> Execution {
+        match isa {
+            Isa::Clif => Execution::Interpreted,
+            Isa::X86_64 if cfg!(target_arch = "x86_64") => Execution::Direct,
+            Isa::Aarch64 if cfg!(target_arch = "aarch64") => Execution::Direct,
+            Isa::X86_64 | Isa::Aarch64 => Execution::Emulated,
+        }
+    }
+}
+
 /// What runs generated code.
 pub enum Machine {
     /// The host.
     Direct,
-    /// An emulator of aarch64.
+    /// An emulator.
     #[cfg(feature = "emulator")]
     Emulated(Box<Emulator>),
     /// An interpreter of CLIF.
@@ -30,18 +59,19 @@ pub enum Machine {
 }
 
 impl Machine {
-    /// A machine that runs code for an ISA.
+    /// A machine that runs code for an ISA in some way.
     ///
     /// # Errors
     /// One line, if there is none in this build or it cannot be made.
-    pub fn new(isa: Isa) -> Result<Machine, String> {
-        match isa {
-            Isa::X86_64 => Ok(Machine::Direct),
+    pub fn new(isa: Isa, execution: Execution) -> Result<Machine, String> {
+        match execution {
+            Execution::Direct if Execution::of(isa) == Execution::Direct => Ok(Machine::Direct),
+            Execution::Direct => Err("the host has another instruction set".to_string()),
             #[cfg(feature = "emulator")]
-            Isa::Aarch64 => Ok(Machine::Emulated(Box::new(Emulator::new()?))),
+            Execution::Emulated => Ok(Machine::Emulated(Box::new(Emulator::new(isa)?))),
             #[cfg(not(feature = "emulator"))]
-            Isa::Aarch64 => Err("this build has no emulator".to_string()),
-            Isa::Clif => Ok(Machine::Interpreted(Box::default())),
+            Execution::Emulated => Err("built without the feature `emulator`".to_string()),
+            Execution::Interpreted => Ok(Machine::Interpreted(Box::default())),
         }
     }
 
@@ -49,14 +79,21 @@ impl Machine {
     /// name.
     pub fn lacks(&self, settings: &Settings) -> Option<&'static str> {
         match self {
-            Machine::Direct => {
-                let mut used = settings.x86_64.iter();
-                used.find(|feature| !host_has(*feature)).map(Feature::name)
-            }
-            // Unicorn's most capable processor has all that Cranelift knows of.
+            Machine::Direct => host_lacks(settings),
             #[cfg(feature = "emulator")]
-            Machine::Emulated(_) => None,
+            Machine::Emulated(emulator) => emulator.lacks(settings),
             Machine::Interpreted(_) => None,
+        }
+    }
+
+    /// The address by which generated code calls a routine.
+    pub fn routine_address(&self, call: LibCall) -> u64 {
+        match self {
+            Machine::Direct => libcalls::address(call),
+            #[cfg(feature = "emulator")]
+            Machine::Emulated(emulator) => emulator.routine_address(call),
+            // It has no machine code, and so no relocation.
+            Machine::Interpreted(_) => 0,
         }
     }
 
@@ -139,10 +176,11 @@ impl Machine {
     }
 }
 
-/// Whether the host, an x86-64 one, has an extension.
-fn host_has(feature: X86Feature) -> bool {
+/// An extension that a case's settings allow and the host lacks, by name.
+#[cfg(target_arch = "x86_64")]
+fn host_lacks(settings: &Settings) -> Option<&'static str> {
     use std::arch::is_x86_feature_detected as has;
-    match feature {
+    let has = |feature| match feature {
         X86Feature::Sse3 => has!("sse3"),
         X86Feature::Ssse3 => has!("ssse3"),
         X86Feature::Sse41 => has!("sse4.1"),
@@ -159,5 +197,25 @@ fn host_has(feature: X86Feature) -> bool {
         X86Feature::Avx512vl => has!("avx512vl"),
         X86Feature::Avx512bitalg => has!("avx512bitalg"),
         X86Feature::Avx512vbmi => has!("avx512vbmi"),
-    }
+    };
+    let mut used = settings.x86_64.iter();
+    used.find(|feature| !has(*feature)).map(Feature::name)
+}
+
+/// An extension that a case's settings allow and the host lacks, by name.
+#[cfg(target_arch = "aarch64")]
+fn host_lacks(settings: &Settings) -> Option<&'static str> {
+    use std::arch::is_aarch64_feature_detected as has;
+    let has = |feature| match feature {
+        Aarch64Feature::Lse => has!("lse"),
+        Aarch64Feature::Fp16 => has!("fp16"),
+        Aarch64Feature::Pauth => has!("paca"),
+        // These instructions do nothing where there is no such feature.
+        Aarch64Feature::SignReturnAddress
+        | Aarch64Feature::SignReturnAddressAll
+        | Aarch64Feature::SignReturnAddressWithBkey
+        | Aarch64Feature::Bti => true,
+    };
+    let mut used = settings.aarch64.iter();
+    used.find(|feature| !has(*feature)).map(Feature::name)
 }

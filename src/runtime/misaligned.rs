@@ -79,6 +79,17 @@ impl SseInstruction {
         (canonical && !address.is_multiple_of(ALIGNMENT)).then_some(address)
     }
 
+    /// The address that it stores 16 bytes to, if it does: as `movups`, `movupd`, `movdqu` or one of
+    /// their aligned kin. Registers are as for [`SseInstruction::misaligned`].
+    pub fn stores_vector(&self, registers: &[u64; 16]) -> Option<u64> {
+        let stores = self.map == Map::Two
+            && matches!(
+                (self.prefix, self.opcode),
+                (0 | 0x66, 0x11 | 0x29) | (0x66 | 0xf3, 0x7f)
+            );
+        stores.then(|| self.operand.address(registers))
+    }
+
     /// Its name, of those that were met.
     pub fn name(&self) -> Option<&'static str> {
         Some(match (self.prefix, self.map, self.opcode) {
@@ -214,6 +225,24 @@ mod tests {
             &[],
         ] {
             assert_eq!(SseInstruction::decode(code), None, "{code:x?}");
+        }
+    }
+
+    #[test]
+    fn stores_of_vectors_are_told() {
+        let stores = |code: &[u8]| SseInstruction::decode(code)?.stores_vector(&registers());
+        // movups [rdx + 1], xmm1; movapd [rdx], xmm1; movdqu [r10], xmm9
+        assert_eq!(stores(&[0x0f, 0x11, 0x4a, 0x01]), Some((1 << 10) + 1));
+        assert_eq!(stores(&[0x66, 0x0f, 0x29, 0x0a]), Some(1 << 10));
+        assert_eq!(stores(&[0xf3, 0x45, 0x0f, 0x7f, 0x0a]), Some(1 << 18));
+        // movss [rdx], xmm1; movdqu xmm1, [rdx]; movq [rdx], mm1; palignr xmm1, [rdx], 9
+        for other in [
+            &[0xf3, 0x0f, 0x11, 0x0a][..],
+            &[0xf3, 0x0f, 0x6f, 0x0a],
+            &[0x0f, 0x7f, 0x0a],
+            &[0x66, 0x0f, 0x3a, 0x0f, 0x0a, 9],
+        ] {
+            assert_eq!(stores(other), None, "{other:x?}");
         }
     }
 

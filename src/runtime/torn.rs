@@ -1,9 +1,9 @@
-//! Stores of vectors that an aarch64 processor may do by halves.
+//! Stores of vectors that a processor may do by halves.
 //!
 //! wasm has a store that is partly out of bounds write nothing. Where no code checks bounds but
-//! unmapped pages do, that is left to the processor, and the architecture lets a store of 16 bytes
-//! whose second half faults have written the first. Unicorn's processor does so, as two stores of
-//! 8 bytes, the lower first. So this finds out, from the instruction and the registers, whether a
+//! unmapped pages do, that is left to the processor, and aarch64 lets a store of 16 bytes whose
+//! second half faults have written the first. Unicorn's processors do so, as two stores of 8 bytes,
+//! the lower first; that of x86-64 as well, of which the architecture asks for more. So this finds out, from the instruction and the registers, whether a
 //! store that faulted was of that kind.
 
 /// Bytes that are written at once.
@@ -87,12 +87,13 @@ impl VectorStore {
             }
         }
     }
+}
 
-    /// Whether a store to `address` that faulted on the page at `page` has written its first half.
-    pub fn is_torn(address: u64, page: u64) -> bool {
-        let second = address.wrapping_add(HALF);
-        second <= page && page < second + HALF
-    }
+/// Whether a store of a vector to `address` that faulted on the page at `page` has written its first
+/// half.
+pub fn is_torn(address: u64, page: u64) -> bool {
+    let second = address.wrapping_add(HALF);
+    second <= page && page - second < HALF
 }
 
 #[cfg(test)]
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_store_is_torn_if_its_first_half_is_on_the_page_before() {
-        let torn = |offset: u64| VectorStore::is_torn(0x1_0000 - offset, 0x1_0000);
+        let torn = |offset: u64| is_torn(0x1_0000 - offset, 0x1_0000);
         assert!(torn(15) && torn(9) && torn(8));
         assert!(!torn(16) && !torn(7) && !torn(0));
     }

@@ -1,4 +1,4 @@
-//! The way into generated code for aarch64, out to builtins, and out by a trap, on any host.
+//! The way into generated code, out to builtins, and out by a trap, where the host does not run it.
 //!
 //! Unicorn runs the code, in this process and on this thread. All of the host's address space is
 //! one region of its physical memory, at equal addresses; which pages of it generated code may
@@ -7,7 +7,8 @@
 //! effect, and only what becomes inaccessible takes a flush.
 //!
 //! Code hands a builtin's arguments over in registers and jumps to its *gate*, of which each is
-//! one `ret` in a page of our own. A hook on that page runs the builtin before the `ret` does.
+//! one return in a page of our own. A hook on that page runs the builtin before the return does.
+//! What differs between ISAs is behind [`processor::Guest`].
 //!
 //! Code that does not end is stopped by the number of basic blocks that it runs, not by a clock.
 //!
@@ -24,15 +25,22 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
-use unicorn_engine::{
-    Arch, MemType, Mode, Prot, RegisterARM64, RegisterARM64CP, TlbEntry, TlbType, Unicorn, uc_error,
-};
+use unicorn_engine::{Context, MemType, Prot, TlbEntry, TlbType, Unicorn, uc_error};
 
 use super::entry::{self, Activation, Stopped, Target, WASM_STACK_BYTES};
+use super::misaligned::LONGEST;
 use super::store::Store;
-use super::torn::VectorStore;
+use super::torn;
+use crate::case::Settings;
+use crate::codegen::Isa;
+use crate::codegen::compiled::LibCall;
 use crate::translate::builtins::Builtin;
 use crate::translate::layout::head;
+use processor::{EXIT_GATE, GATE_BYTES, Guest, Processor};
+
+mod aarch64;
+mod processor;
+mod x86_64;
 
 /// Basic blocks that one call may run. A case that ends in the reference needs far fewer.
 const BLOCKS: u64 = 100_000_000;
@@ -45,34 +53,20 @@ const PAGE_BYTES: u64 = 4096;
 /// The end of the address space of a process on every 64-bit host with four levels of page tables.
 const ADDRESS_SPACE_END: u64 = 1 << 47;
 
-/// `ret`, which is all that a builtin's gate consists of.
-const RET: [u8; 4] = 0xd65f_03c0_u32.to_le_bytes();
-
-const GATE_BYTES: u64 = RET.len() as u64;
-
-/// The gate behind those of the builtins, to which the outermost frame returns. It holds `udf`.
-const EXIT_GATE: u64 = Builtin::ALL.len() as u64 * GATE_BYTES;
-
-/// Registers by which a builtin is passed its arguments, the vmctx first.
-const ARGUMENTS: [RegisterARM64; 6] = [
-    RegisterARM64::X0,
-    RegisterARM64::X1,
-    RegisterARM64::X2,
-    RegisterARM64::X3,
-    RegisterARM64::X4,
-    RegisterARM64::X5,
-];
-
-/// Runs code for aarch64.
+/// Runs code for one ISA.
 pub struct Emulator {
     // Before what it has mapped, so that it goes first.
-    unicorn: Unicorn<'static, Call>,
+    processor: Processor<'static>,
+    /// Its state before it has run anything.
+    reset: Context,
+    guest: &'static dyn Guest,
     gates: Pages,
     stack: Pages,
 }
 
 /// What hooks know of the call under way.
 struct Call {
+    guest: &'static dyn Guest,
     /// The store; null between calls. The lifetime is not that of the case, which nobody looks at.
     store: *mut Store<'static>,
     code: Range<u64>,
@@ -87,18 +81,21 @@ struct Call {
 }
 
 impl Emulator {
-    /// An emulator.
+    /// An emulator of a processor of an ISA.
     ///
     /// # Errors
-    /// One line, if Unicorn cannot be set up or the kernel has no memory.
-    pub fn new() -> Result<Emulator, String> {
+    /// One line, if Unicorn has none, cannot be set up, or the kernel has no memory.
+    pub fn new(isa: Isa) -> Result<Emulator, String> {
+        let guest = processor::guest(isa).ok_or("no processor runs that")?;
         let gates = Pages::map(PAGE_BYTES).map_err(|error| error.to_string())?;
         let stack =
             Pages::map(STACK_SLACK + WASM_STACK_BYTES).map_err(|error| error.to_string())?;
-        for builtin in 0..Builtin::ALL.len() {
-            gates.write(builtin * RET.len(), RET);
+        for gate in 0..EXIT_GATE / GATE_BYTES {
+            gates.write((gate * GATE_BYTES) as usize, guest.gate());
         }
+        gates.write(EXIT_GATE as usize, guest.trap());
         let call = Call {
+            guest,
             store: std::ptr::null_mut(),
             code: 0..0,
             gates: gates.range(),
@@ -107,12 +104,21 @@ impl Emulator {
             stopped: None,
             refused: None,
         };
-        let unicorn = set_up(call).map_err(|error| format!("Unicorn: {error:?}"))?;
+        let processor = set_up(call).map_err(|error| format!("Unicorn: {error:?}"))?;
+        let reset = processor.context_init();
+        let reset = reset.map_err(|error| format!("Unicorn: {error:?}"))?;
         Ok(Emulator {
-            unicorn,
+            processor,
+            reset,
+            guest,
             gates,
             stack,
         })
+    }
+
+    /// An extension that a case's settings allow and the processor lacks, by name.
+    pub fn lacks(&self, settings: &Settings) -> Option<&'static str> {
+        self.guest.lacks(settings)
     }
 
     /// The addresses of the builtins, by number.
@@ -120,15 +126,21 @@ impl Emulator {
         std::array::from_fn(|builtin| self.gates.range().start + builtin as u64 * GATE_BYTES)
     }
 
+    /// The address of a routine.
+    pub fn routine_address(&self, call: LibCall) -> u64 {
+        let gate = Builtin::ALL.len() as u64 + call as u64;
+        self.gates.range().start + gate * GATE_BYTES
+    }
+
     /// Says that code is not any more what it was.
     pub fn forget_code(&mut self) {
-        let flushed = self.unicorn.ctl_flush_tb();
+        let flushed = self.processor.ctl_flush_tb();
         debug_assert!(flushed.is_ok());
     }
 
     /// Says that what generated code may touch is not any more what it was.
     pub fn forget_memory(&mut self) {
-        let flushed = self.unicorn.ctl_flush_tlb();
+        let flushed = self.processor.ctl_flush_tlb();
         debug_assert!(flushed.is_ok());
     }
 
@@ -150,7 +162,7 @@ impl Emulator {
         let interrupts = unsafe { (*store).interrupts().clone() };
         let stack = self.stack.range();
         let exit = self.gates.range().start + EXIT_GATE;
-        let call = self.unicorn.get_data_mut();
+        let call = self.processor.get_data_mut();
         call.store = store.cast();
         call.code = code;
         call.blocks = BLOCKS;
@@ -160,26 +172,16 @@ impl Emulator {
         let outer_exit = interrupts.exit();
         interrupts.set_stack_limit(stack.end - WASM_STACK_BYTES);
         let activation = Activation::emulated(stack.clone(), outer_exit);
-        let registers = [
-            (RegisterARM64::X0, target.vmctx),
-            (RegisterARM64::X1, target.vmctx),
-            (RegisterARM64::X2, target.code),
-            (RegisterARM64::X3, values),
-            (RegisterARM64::X29, 0),
-            (RegisterARM64::X30, exit),
-            (RegisterARM64::SP, stack.end),
-        ];
         let ended = entry::during(activation, || {
-            for (register, value) in registers {
-                self.unicorn.reg_write(register, value)?;
-            }
+            self.guest
+                .enter(&mut self.processor, target, values, stack.end, exit)?;
             // No address to stop at: the exit gate traps.
-            self.unicorn.emu_start(target.trampoline, 0, 0, 0)
+            self.processor.emu_start(target.trampoline, 0, 0, 0)
         });
         interrupts.set_exit(outer_exit);
-        let pc = self.unicorn.pc_read().unwrap_or_default();
+        let pc = self.processor.pc_read().unwrap_or_default();
         let torn = self.torn_store(pc);
-        let call = self.unicorn.get_data_mut();
+        let call = self.processor.get_data_mut();
         call.store = std::ptr::null_mut();
         if let Some(stopped) = call.stopped.take() {
             return Err(stopped);
@@ -193,13 +195,19 @@ impl Emulator {
                     address: page,
                 },
             }),
-            (Err(uc_error::EXCEPTION), None) if pc == exit => Ok(()),
+            (Err(uc_error::EXCEPTION | uc_error::INSN_INVALID), None) if pc == exit => Ok(()),
             // An exception of the emulated processor.
-            (Err(uc_error::EXCEPTION | uc_error::INSN_INVALID), None) => Err(Stopped::Fault {
-                signal: libc::SIGILL,
-                pc,
-                address: 0,
-            }),
+            (Err(uc_error::EXCEPTION | uc_error::INSN_INVALID), None) => {
+                if self.guest.remembers_exceptions() {
+                    let reset = self.processor.context_restore(&self.reset);
+                    debug_assert!(reset.is_ok());
+                }
+                Err(Stopped::Fault {
+                    signal: libc::SIGILL,
+                    pc,
+                    address: 0,
+                })
+            }
             // Nothing else stops it.
             _ => Err(Stopped::Panicked),
         }
@@ -210,35 +218,31 @@ impl Emulator {
     /// The address that the instruction at `pc` stored to, if it was refused a page and has written
     /// part of what it was to.
     fn torn_store(&self, pc: u64) -> Option<u64> {
-        let call = self.unicorn.get_data();
+        let call = self.processor.get_data();
         let (page, true) = call.refused? else {
             return None;
         };
-        if !call.code.contains(&pc) || !pc.is_multiple_of(4) {
+        if !call.code.contains(&pc) {
             return None;
         }
-        // SAFETY: an instruction in the code that was just run, which nothing writes to now.
-        let instruction = unsafe { std::ptr::with_exposed_provenance::<u32>(pc as usize).read() };
-        let store = VectorStore::decode(instruction)?;
-        let address = store.address(&|number| {
-            let register = match number {
-                29 => RegisterARM64::X29 as i32,
-                30 => RegisterARM64::X30 as i32,
-                31 => RegisterARM64::SP as i32,
-                number => RegisterARM64::X0 as i32 + number as i32,
-            };
-            self.unicorn.reg_read(register).unwrap_or_default()
-        });
-        VectorStore::is_torn(address, page).then_some(address)
+        let bytes = (call.code.end - pc).min(LONGEST as u64) as usize;
+        let code = std::ptr::with_exposed_provenance::<u8>(pc as usize);
+        // SAFETY: within the code that was just run, or memory mapped for code, which nothing
+        // writes to now.
+        let code = unsafe { std::slice::from_raw_parts(code, bytes) };
+        let address = self.guest.stores_vector(&self.processor, code)?;
+        torn::is_torn(address, page).then_some(address)
     }
 }
 
-fn set_up(call: Call) -> Result<Unicorn<'static, Call>, uc_error> {
+fn set_up(call: Call) -> Result<Processor<'static>, uc_error> {
     let gates = call.gates.clone();
-    let mut unicorn = Unicorn::new_with_data(Arch::ARM64, Mode::LITTLE_ENDIAN, call)?;
-    unicorn.ctl_set_cpu_model(unicorn_engine::Arm64CpuModel::MAX as i32)?;
+    let guest = call.guest;
+    let (arch, mode) = guest.arch();
+    let mut unicorn = Unicorn::new_with_data(arch, mode, call)?;
+    unicorn.ctl_set_cpu_model(guest.model())?;
     unicorn.ctl_set_tlb_type(TlbType::VIRTUAL)?;
-    sign_by_keys(&mut unicorn)?;
+    guest.set_up(&mut unicorn)?;
     let space = std::ptr::with_exposed_provenance_mut(PAGE_BYTES as usize);
     // SAFETY: Unicorn reads and writes of it what emulated code does, and that only reaches pages
     // that `Call::page` lets in.
@@ -273,39 +277,6 @@ fn set_up(call: Call) -> Result<Unicorn<'static, Call>, uc_error> {
     Ok(unicorn)
 }
 
-/// Has instructions that sign and authenticate return addresses do so. As the processor is reset,
-/// they are disabled, and trap to the levels above, of which there are none.
-fn sign_by_keys(unicorn: &mut Unicorn<'static, Call>) -> Result<(), uc_error> {
-    let register = |op1, crn, crm, op2| RegisterARM64CP {
-        crn,
-        crm,
-        op0: 3,
-        op1,
-        op2,
-        val: 0,
-    };
-    let enable = [
-        // SCR_EL3: NS, RW and API.
-        (register(6, 1, 1, 0), 1 | 1 << 10 | 1 << 17),
-        // HCR_EL2: RW and API.
-        (register(4, 1, 1, 0), 1 << 31 | 1 << 41),
-        // SCTLR_EL1: EnIB and EnIA.
-        (register(0, 1, 0, 0), 1 << 30 | 1 << 31),
-    ];
-    for (mut control, bits) in enable {
-        unicorn.reg_read_arm64_coproc(&mut control)?;
-        control.val |= bits;
-        unicorn.reg_write_arm64_coproc(&control)?;
-    }
-    // Both halves of both keys, which are any numbers that differ.
-    for half in 0..4 {
-        let mut key = register(0, 2, 1, half);
-        key.val = 0x9e37_79b9_7f4a_7c15_u64.rotate_left(16 * half);
-        unicorn.reg_write_arm64_coproc(&key)?;
-    }
-    Ok(())
-}
-
 fn needed(access: MemType) -> Prot {
     match access {
         MemType::FETCH => Prot::EXEC,
@@ -314,28 +285,35 @@ fn needed(access: MemType) -> Prot {
     }
 }
 
-fn stop(unicorn: &mut Unicorn<'_, Call>, why: Stopped) {
+fn stop(unicorn: &mut Processor<'_>, why: Stopped) {
     unicorn.get_data_mut().stopped.get_or_insert(why);
     let stopped = unicorn.emu_stop();
     debug_assert!(stopped.is_ok());
 }
 
-/// Runs the builtin whose gate is at `pc`.
-fn pass_gate(unicorn: &mut Unicorn<'_, Call>, pc: u64) {
-    let read = |register| unicorn.reg_read(register).unwrap_or_default();
-    let mut arguments = ARGUMENTS.map(read);
-    let exit = (read(RegisterARM64::X29), read(RegisterARM64::X30));
+/// Runs the builtin or routine whose gate is at `pc`.
+fn pass_gate(unicorn: &mut Processor<'_>, pc: u64) {
+    let call = unicorn.get_data();
+    let guest = call.guest;
+    let number = ((pc - call.gates.start) / GATE_BYTES) as usize;
+    let Some(builtin) = Builtin::ALL.get(number).copied() else {
+        let routine = LibCall::ALL.get(number - Builtin::ALL.len());
+        let done = routine.map(|routine| guest.routine(unicorn, *routine));
+        if done.is_none_or(|done| done.is_err()) {
+            stop(unicorn, Stopped::Panicked);
+        }
+        return;
+    };
+    let mut arguments = guest.arguments(unicorn);
+    let exit = guest.left_at(unicorn);
     let call = unicorn.get_data();
     let result = catch_unwind(AssertUnwindSafe(|| {
-        let number = (pc - call.gates.start) / GATE_BYTES;
-        let builtin = Builtin::ALL[number as usize];
         // SAFETY: a hook runs only during a call, and no other reference to the store is alive.
         let store = unsafe { &mut *call.store };
         store.interrupts().set_exit(exit);
         let vmctx = arguments[0];
-        // The procedure call standard leaves the upper half of an i32's register open.
         for (parameter, argument) in arguments[1..].iter_mut().enumerate() {
-            if builtin.takes_i32(parameter) {
+            if builtin.takes_i32(parameter) && !guest.extends_arguments() {
                 *argument &= u64::from(u32::MAX);
             }
         }
@@ -352,7 +330,7 @@ fn pass_gate(unicorn: &mut Unicorn<'_, Call>, pc: u64) {
     }));
     match result {
         Ok(Ok((value, moved))) => {
-            let mut done = unicorn.reg_write(RegisterARM64::X0, value);
+            let mut done = guest.answer(unicorn, value);
             if moved {
                 done = done.and(unicorn.ctl_flush_tlb());
             }
@@ -376,6 +354,27 @@ impl Call {
         let owned = || unsafe { self.store.as_ref() }.is_some_and(|store| store.owns_page(page));
         (within(&self.stack) || owned()).then_some(Prot::READ | Prot::WRITE)
     }
+}
+
+/// The word at an address of the emulated stack; none if it is another address.
+fn read_stack(processor: &Processor<'_>, address: u64) -> Option<u64> {
+    let word = stack_word(processor, address)?;
+    // SAFETY: a word of the stack, which is mapped, and which emulated code does not write to now.
+    Some(unsafe { word.read() })
+}
+
+/// Sets a word of the emulated stack.
+fn write_stack(processor: &Processor<'_>, address: u64, value: u64) {
+    if let Some(word) = stack_word(processor, address) {
+        // SAFETY: a word of the stack, which is mapped, and no emulated code runs.
+        unsafe { word.write(value) };
+    }
+}
+
+fn stack_word(processor: &Processor<'_>, address: u64) -> Option<*mut u64> {
+    let stack = &processor.get_data().stack;
+    let within = address.is_multiple_of(8) && stack.contains(&address);
+    within.then(|| std::ptr::with_exposed_provenance_mut(address as usize))
 }
 
 /// Pages of our own, readable and writable.
