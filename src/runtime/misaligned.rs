@@ -81,6 +81,7 @@ impl SseInstruction {
 
     /// The address that it stores 16 bytes to, if it does: as `movups`, `movupd`, `movdqu` or one of
     /// their aligned kin. Registers are as for [`SseInstruction::misaligned`].
+    #[cfg(any(test, feature = "emulator"))]
     pub fn stores_vector(&self, registers: &[u64; 16]) -> Option<u64> {
         let stores = self.map == Map::Two
             && matches!(
