@@ -18,22 +18,29 @@ mod mishap;
 mod protocol;
 pub mod record;
 mod report;
+mod shrinker;
+pub mod small;
 mod state;
 mod supervise;
 pub mod worker;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use crate::artifacts::{ArtifactError, Artifacts};
 use crate::generate::Generators;
 use crate::score::Fault;
 use crew::Shared;
+use group::{Group, GroupKey};
+use report::Message;
+use shrinker::ToShrink;
 use state::{Before, State};
 
 pub use examine::{Found, Job};
@@ -210,6 +217,7 @@ impl<'o> Fuzzer<'o> {
             deadline: self.options.time.and_then(|time| started.checked_add(time)),
             stop,
             failed: AtomicBool::new(false),
+            finished: OnceLock::new(),
         };
         let mut report = FuzzReport {
             record: self.before.clone(),
@@ -217,23 +225,58 @@ impl<'o> Fuzzer<'o> {
         };
         report.record.starts += 1;
         let (sender, messages) = mpsc::channel();
+        let (to_shrink, cases) = mpsc::channel();
+        // Given up when nobody runs cases any more, upon which the one who shrinks them ends.
+        let mut to_shrink = self.options.workers.as_ref().map(|_| to_shrink);
+        let mut asked = HashSet::new();
+        let mut hands = 0_usize;
         std::thread::scope(|scope| {
+            if let Some(station) = &self.options.workers {
+                let (shared, sender) = (&shared, sender.clone());
+                let spawned = std::thread::Builder::new()
+                    .name("shrinker".to_string())
+                    .spawn_scoped(scope, move || {
+                        shrinker::shrink_all(shared, station, cases, &sender);
+                    });
+                if let Err(error) = spawned {
+                    shared.failed.store(true, Ordering::Relaxed);
+                    report.fail(error.into());
+                }
+                ask_to_shrink(&report, &mut asked, to_shrink.as_ref());
+            }
             for _ in 0..self.options.jobs.get() {
                 let (shared, sender) = (&shared, sender.clone());
                 let spawned = std::thread::Builder::new()
                     .name("worker".to_string())
                     .stack_size(STACK_BYTES)
                     .spawn_scoped(scope, move || crew::work(shared, &sender));
-                if let Err(error) = spawned {
-                    shared.failed.store(true, Ordering::Relaxed);
-                    report.fail(error.into());
+                match spawned {
+                    Ok(_) => hands += 1,
+                    Err(error) => {
+                        shared.failed.store(true, Ordering::Relaxed);
+                        report.fail(error.into());
+                    }
                 }
             }
             drop(sender);
+            if hands == 0 {
+                to_shrink = None;
+            }
             let (mut told, mut saved) = (Instant::now(), Instant::now());
             loop {
                 match messages.recv_timeout(TICK) {
-                    Ok(message) => report.take(message, &mut tell),
+                    Ok(message) => {
+                        let found = message.has_finding();
+                        hands -= usize::from(matches!(message, Message::Finished));
+                        report.take(message, &mut tell);
+                        if found {
+                            ask_to_shrink(&report, &mut asked, to_shrink.as_ref());
+                        }
+                        if hands == 0 {
+                            shared.finished.get_or_init(Instant::now);
+                            to_shrink = None;
+                        }
+                    }
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
@@ -277,6 +320,29 @@ impl<'o> Fuzzer<'o> {
         let state = State::new(self.job.clone(), report.record.clone());
         let saved = state.write(&self.artifacts);
         saved.map_err(|error| report.fail(error.into())).is_ok()
+    }
+}
+
+/// What was to be done in an artifacts folder, and how far it is; `None` if nothing was.
+///
+/// # Errors
+/// One line, if that cannot be read.
+pub fn read_run(folder: &Path) -> Result<Option<(Job, Record)>, String> {
+    State::read_any(folder).map(|state| state.map(|state| (state.job, state.record)))
+}
+
+/// Asks for the first cases of groups to be shrunk, each once.
+fn ask_to_shrink(
+    report: &FuzzReport,
+    asked: &mut HashSet<(GroupKey, u64)>,
+    cases: Option<&Sender<ToShrink>>,
+) {
+    let Some(cases) = cases else { return };
+    for to_shrink in report.record.groups.iter().filter_map(Group::to_shrink) {
+        if asked.insert((to_shrink.key.clone(), to_shrink.case)) {
+            // If there is nobody to do it, it is not done.
+            let _ = cases.send(to_shrink);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod harness;
 pub mod libfuzzer;
 pub mod panics;
+pub mod report;
 pub mod runtime;
 pub mod score;
 pub mod spec;

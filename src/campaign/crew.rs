@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
@@ -46,6 +47,8 @@ pub(super) struct Shared<'a> {
     pub deadline: Option<Instant>,
     pub stop: &'a AtomicBool,
     pub failed: AtomicBool,
+    /// When there were no more cases to run.
+    pub finished: OnceLock<Instant>,
 }
 
 impl Shared<'_> {
@@ -84,6 +87,7 @@ pub(super) fn work(shared: &Shared<'_>, sender: &Sender<Message>) {
     if let Err(why) = worked {
         hand.fail(FuzzError::Engine(why));
     }
+    let _ = sender.send(Message::Finished);
 }
 
 /// One who runs cases.
@@ -154,7 +158,7 @@ impl Hand<'_> {
                     }
                     continue;
                 }
-                Event::Ran(_) => worker.end(How::Babbled),
+                Event::Ran(_) | Event::Shrunk(_) => worker.end(How::Babbled),
                 Event::Unable(why) => return Err(why),
                 Event::Abandoned => break,
                 Event::Died(death) => death,
@@ -203,7 +207,8 @@ impl Hand<'_> {
         };
         if let Some(found) = found {
             let bytes = self.input(case, ran.attempt);
-            done.told = Some(self.keep_found(&mut done.unsaved, case, bytes, found));
+            let attempt = ran.attempt;
+            done.told = Some(self.keep_found(&mut done.unsaved, (case, attempt), bytes, found));
         }
         // Whoever collects outlives us.
         let _ = self.sender.send(Message::Case(Box::new(done)));
@@ -216,7 +221,8 @@ impl Hand<'_> {
             let told = left.case == case && left.attempt < ATTEMPTS;
             (told && left.bytes == self.input(case, left.attempt)).then_some(left.attempt)
         });
-        let bytes = self.input(case, attempt.unwrap_or(0));
+        let attempt = attempt.unwrap_or(0);
+        let bytes = self.input(case, attempt);
         let mut stats = diverged();
         let Some(reason) = death.reason() else {
             let found = Found::failure(format!("its worker crashed: {death}"));
@@ -226,7 +232,7 @@ impl Hand<'_> {
                 told: None,
                 unsaved: None,
             };
-            done.told = Some(self.keep_found(&mut done.unsaved, case, bytes, found));
+            done.told = Some(self.keep_found(&mut done.unsaved, (case, attempt), bytes, found));
             let _ = self.sender.send(Message::Case(Box::new(done)));
             return;
         };
@@ -258,7 +264,7 @@ impl Hand<'_> {
     fn keep_found(
         &self,
         unsaved: &mut Option<Unsaved>,
-        case: u64,
+        (case, attempt): (u64, u64),
         bytes: Vec<u8>,
         found: Found,
     ) -> Told {
@@ -269,6 +275,7 @@ impl Hand<'_> {
         let blame = found.blame.as_ref().map(Blame::key);
         Told::Found(Divergence {
             case,
+            attempt,
             name,
             path,
             key: GroupKey::of(&found.findings, blame),

@@ -5,6 +5,8 @@ use parallax_oracles::{Finding, OracleName, Outcome, Place, Seen};
 use serde::{Deserialize, Serialize};
 
 use super::report::Divergence;
+use super::shrinker::ToShrink;
+use super::small::Small;
 use crate::triage::blame::BlameKey;
 
 /// Letters of a shape at most.
@@ -48,8 +50,16 @@ pub struct Group {
     pub cases: u64,
     /// The first of them.
     pub first: u64,
+    /// Which of the inputs for it made that case.
+    pub attempt: u64,
     /// The name of its input.
     pub input: String,
+    /// What is left of it, shrunk for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub small: Option<Small>,
+    /// The name of the script of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
     /// What was found there, in one line.
     pub example: String,
 }
@@ -61,7 +71,10 @@ impl Group {
             key: divergence.key.clone(),
             cases: 0,
             first: u64::MAX,
+            attempt: 0,
             input: String::new(),
+            small: None,
+            script: None,
             example: String::new(),
         };
         group.add(divergence);
@@ -73,10 +86,48 @@ impl Group {
         self.cases += 1;
         if divergence.case < self.first {
             self.first = divergence.case;
+            self.attempt = divergence.attempt;
+            (self.small, self.script) = (None, None);
             self.input.clone_from(&divergence.name);
             let first = divergence.findings.first();
             self.example = first.map(Finding::to_string).unwrap_or_default();
         }
+    }
+}
+
+impl Group {
+    /// The case to shrink, unless it is or cannot be: what brought a worker down would do so again.
+    pub(super) fn to_shrink(&self) -> Option<ToShrink> {
+        let wanted = self.small.is_none() && self.key.blame.is_some();
+        wanted.then(|| ToShrink {
+            key: self.key.clone(),
+            case: self.first,
+            attempt: self.attempt,
+            stem: self.input.trim_end_matches(".bin").to_string(),
+        })
+    }
+
+    /// Whether another group is of the same cause, now that the first cases of both are shrunk: the
+    /// same instructions are left.
+    fn is_same(&self, other: &Group) -> bool {
+        let (a, b) = (&self.key, &other.key);
+        let settled = |group: &Group| group.small.clone().filter(|small| small.settled);
+        (a.oracle, &a.engine, &a.blame) == (b.oracle, &b.engine, &b.blame)
+            && settled(self)
+                .zip(settled(other))
+                .is_some_and(|(one, other)| one.opcodes == other.opcodes)
+    }
+
+    /// Groups, by their first cases, with those of the same cause made one.
+    pub fn merged(groups: &[Group]) -> Vec<Group> {
+        let mut merged: Vec<Group> = Vec::new();
+        for group in groups {
+            match merged.iter_mut().find(|known| known.is_same(group)) {
+                Some(known) => known.cases += group.cases,
+                None => merged.push(group.clone()),
+            }
+        }
+        merged
     }
 }
 

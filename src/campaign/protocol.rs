@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::confine::Layer;
 use super::examine::{Job, Ran};
 use super::mishap::Mishap;
+use super::small::Small;
 
 /// The hidden command by which the program runs as a worker.
 pub const WORKER_COMMAND: &str = "worker";
@@ -38,6 +39,13 @@ pub struct Orders {
 pub enum Request {
     /// That a case be run. Answered by [`Reply::Ran`], in the order of the requests.
     Run(u64),
+    /// That a case that diverges be shrunk for a while. Answered by [`Reply::Shrunk`].
+    Shrink {
+        /// The number of the case.
+        case: u64,
+        /// Which of the inputs for it.
+        attempt: u64,
+    },
 }
 
 /// What a worker says.
@@ -50,6 +58,8 @@ pub enum Reply {
     Unable(String),
     /// A case was run.
     Ran(Box<Ran>),
+    /// What is left of a case, also as a script, if it could be shrunk.
+    Shrunk(Box<Option<(Small, String)>>),
 }
 
 /// Says something.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::group::Group;
+use super::group::{Group, GroupKey};
 use super::report::{Divergence, SetAside};
+use super::small::Small;
 use crate::stats::{Counts, Stats};
 
 /// How far a run is.
@@ -150,6 +151,19 @@ impl Record {
             None => self.groups.push(Group::of(divergence)),
         }
         self.groups.sort_by_key(|group| group.first);
+    }
+
+    /// Notes what is left of the first case of a group, unless another one has come before it.
+    pub fn shrunk(&mut self, key: &GroupKey, case: u64, small: Small, script: String) {
+        let mut groups = self.groups.iter_mut();
+        if let Some(group) = groups.find(|group| group.key == *key && group.first == case) {
+            (group.small, group.script) = (Some(small), Some(script));
+        }
+    }
+
+    /// The causes of what was found, as far as can be told, by their first cases.
+    pub fn causes(&self) -> Vec<Group> {
+        Group::merged(&self.groups)
     }
 
     /// Notes what is to be told of a case that was set aside.

@@ -8,6 +8,7 @@ use parallax_oracles::{Finding, Reason};
 use super::confine::Layer;
 use super::group::GroupKey;
 use super::record::Record;
+use super::small::Small;
 use super::{FuzzError, FuzzEvent};
 use crate::stats::Stats;
 
@@ -16,6 +17,8 @@ use crate::stats::Stats;
 pub struct Divergence {
     /// The number of the case.
     pub case: u64,
+    /// Which of the inputs for it made the case.
+    pub attempt: u64,
     /// The input's name in the artifacts folder.
     pub name: String,
     /// Where the input was saved, if it could be.
@@ -65,8 +68,30 @@ pub(super) enum Message {
     Started(Vec<Layer>),
     /// A worker is gone that should not be.
     Lost,
+    /// The first case of a group is shrunk.
+    Shrunk(Box<ShrunkGroup>),
+    /// One who runs cases has no more of them.
+    Finished,
     /// Cases cannot be run any more.
     Failed(FuzzError),
+}
+
+/// The first case of a group, shrunk.
+pub(super) struct ShrunkGroup {
+    pub key: GroupKey,
+    pub case: u64,
+    pub small: Small,
+    /// The name of the script.
+    pub script: String,
+    /// Why that could not be saved.
+    pub failure: Option<FuzzError>,
+}
+
+impl Message {
+    /// Whether there is a finding in it.
+    pub fn has_finding(&self) -> bool {
+        matches!(self, Message::Case(done) if matches!(done.told, Some(Told::Found(_))))
+    }
 }
 
 /// A case that is done.
@@ -97,6 +122,20 @@ impl FuzzReport {
                 None => self.confined_by = Some(layers),
             },
             Message::Case(done) => self.case(*done, tell),
+            Message::Finished => {}
+            Message::Shrunk(shrunk) => {
+                let ShrunkGroup {
+                    key,
+                    case,
+                    small,
+                    script,
+                    failure,
+                } = *shrunk;
+                match failure {
+                    Some(failure) => self.fail(failure),
+                    None => self.record.shrunk(&key, case, small, script),
+                }
+            }
         }
     }
 

@@ -55,22 +55,32 @@ impl State {
         }
     }
 
-    /// Reads the state of the run in a folder.
+    /// Reads the state of the run in a folder, if this program can go on with it.
     pub fn read(folder: &Path) -> Before {
-        let bytes = match fs::read(folder.join(STATE_FILE)) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Before::Nothing,
-            Err(error) => return Before::Other(format!("{STATE_FILE} cannot be read: {error}")),
-        };
-        match serde_json::from_slice::<State>(&bytes) {
-            Ok(state) if state.form != FORM => {
-                Before::Other("the run there is of another version of parallax".to_string())
-            }
-            Ok(state) if state.program != this_program() => {
+        match State::read_any(folder) {
+            Ok(None) => Before::Nothing,
+            Ok(Some(state)) if state.program != this_program() => {
                 Before::Other("the run there is of another build of parallax".to_string())
             }
-            Ok(state) => Before::Run(Box::new(state)),
-            Err(error) => Before::Other(format!("{STATE_FILE} is no state of a run: {error}")),
+            Ok(Some(state)) => Before::Run(Box::new(state)),
+            Err(why) => Before::Other(why),
+        }
+    }
+
+    /// Reads the state of the run in a folder, whichever program did it; `None` if there is none.
+    ///
+    /// # Errors
+    /// One line, if it cannot be read.
+    pub fn read_any(folder: &Path) -> Result<Option<State>, String> {
+        let bytes = match fs::read(folder.join(STATE_FILE)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("{STATE_FILE} cannot be read: {error}")),
+        };
+        match serde_json::from_slice::<State>(&bytes) {
+            Ok(state) if state.form == FORM => Ok(Some(state)),
+            Ok(_) => Err("the run there is of another version of parallax".to_string()),
+            Err(error) => Err(format!("{STATE_FILE} is no state of a run: {error}")),
         }
     }
 

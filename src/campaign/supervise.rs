@@ -20,6 +20,7 @@ use super::examine::Ran;
 use super::flight::{Flight, InFlight};
 use super::mishap::Mishap;
 use super::protocol::{self, CONFINE_OPTION, LINE_BYTES, Orders, Reply, Request, WORKER_COMMAND};
+use super::small::Small;
 use crate::panics::BACKTRACE_VARIABLE;
 
 /// How often a worker is looked at.
@@ -34,6 +35,9 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 /// A worker that does nothing at all is given up after this many times the processor time that a
 /// case may take.
 const IDLE_FACTOR: u32 = 10;
+
+/// Shrinking a case may take this many times what a case may.
+const SHRINK_FACTOR: u32 = 5;
 
 /// How often starting a worker is tried again when somebody kills it meanwhile.
 const STARTS: u32 = 10;
@@ -80,6 +84,8 @@ pub struct Worker {
     limits: Limits,
     /// By what it is confined.
     confined_by: Vec<Layer>,
+    /// Whether it shrinks cases, instead of running each once.
+    shrinks: bool,
     pass_on: bool,
     /// When the case under way began.
     began: Instant,
@@ -95,6 +101,8 @@ pub struct Worker {
 pub enum Event {
     /// It ran a case.
     Ran(Box<Ran>),
+    /// It shrank a case, if that could be done.
+    Shrunk(Box<Option<(Small, String)>>),
     /// It cannot work.
     Unable(String),
     /// It is no more.
@@ -152,7 +160,7 @@ impl Worker {
                     return Err(format!("a worker process does not start: {death}"));
                 }
                 Err(Event::Unable(why)) => return Err(why),
-                Err(Event::Ran(_) | Event::Abandoned) => {
+                Err(Event::Ran(_) | Event::Shrunk(_) | Event::Abandoned) => {
                     return Err("a worker process answers unasked".to_string());
                 }
             }
@@ -189,6 +197,7 @@ impl Worker {
             flight,
             limits: station.limits,
             confined_by: Vec::new(),
+            shrinks: false,
             pass_on: std::env::var_os(BACKTRACE_VARIABLE).is_some(),
             began: Instant::now(),
             busy_before: None,
@@ -210,6 +219,7 @@ impl Worker {
                 }
                 Ok(Some(Reply::Unable(why))) => return Err(Event::Unable(why)),
                 Ok(Some(Reply::Ran(ran))) => return Err(Event::Ran(ran)),
+                Ok(Some(Reply::Shrunk(shrunk))) => return Err(Event::Shrunk(shrunk)),
                 Ok(None) if self.began.elapsed() < START_LIMIT => {}
                 Ok(None) => {
                     let (busy, wall) = (self.busy(), START_LIMIT);
@@ -226,6 +236,12 @@ impl Worker {
         let _ = protocol::say(&mut self.requests, &Request::Run(case));
     }
 
+    /// Asks for a case that diverges to be shrunk, which may take as long as several cases.
+    pub fn shrink(&mut self, case: u64, attempt: u64) {
+        self.shrinks = true;
+        let _ = protocol::say(&mut self.requests, &Request::Shrink { case, attempt });
+    }
+
     /// Waits until something becomes of the case under way. If that takes until `enough` says so,
     /// nothing does.
     pub fn wait(&mut self, enough: impl Fn() -> bool) -> Event {
@@ -234,6 +250,10 @@ impl Worker {
                 Ok(Some(Reply::Ran(ran))) => {
                     self.begin();
                     return Event::Ran(ran);
+                }
+                Ok(Some(Reply::Shrunk(shrunk))) => {
+                    self.begin();
+                    return Event::Shrunk(shrunk);
                 }
                 Ok(Some(Reply::Unable(why))) => return Event::Unable(why),
                 Ok(Some(Reply::Ready(_))) => return Event::Died(self.end(How::Babbled)),
@@ -305,7 +325,11 @@ impl Worker {
         let busy = self.busy();
         let before = *self.busy_before.get_or_insert(busy);
         let (busy, wall) = (busy.saturating_sub(before), self.began.elapsed());
-        let hung = busy > self.limits.time || wall > self.limits.time * IDLE_FACTOR;
+        let limit = match self.shrinks {
+            true => self.limits.time.saturating_mul(SHRINK_FACTOR),
+            false => self.limits.time,
+        };
+        let hung = busy > limit || wall > limit.saturating_mul(IDLE_FACTOR);
         hung.then_some(How::Hung { busy, wall })
     }
 

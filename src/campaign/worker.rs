@@ -9,6 +9,7 @@ use super::confine::{Layer, confine};
 use super::examine::Examiner;
 use super::flight::Note;
 use super::protocol::{Orders, Reply, Request, hear, say};
+use super::small::small;
 
 /// A process that is ready to be a worker.
 #[derive(Debug)]
@@ -38,13 +39,21 @@ pub fn serve(prepared: Prepared) -> io::Result<()> {
     let mut replies = io::stdout().lock();
     let Prepared { note, confined_by } = prepared;
     let orders: Orders = hear(&mut requests)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    let mut examiner = match Examiner::new(orders.job) {
+    let mut examiner = match Examiner::new(orders.job.clone()) {
         Ok(examiner) => examiner,
         Err(why) => return say(&mut replies, &Reply::Unable(why)),
     };
     say(&mut replies, &Reply::Ready(confined_by))?;
     let mut company = false;
-    while let Some(Request::Run(case)) = hear(&mut requests)? {
+    while let Some(request) = hear(&mut requests)? {
+        let case = match request {
+            Request::Run(case) => case,
+            Request::Shrink { case, attempt } => {
+                let shrunk = small(&orders.job, case, attempt);
+                say(&mut replies, &Reply::Shrunk(Box::new(shrunk)))?;
+                continue;
+            }
+        };
         let mishap = orders
             .mishaps
             .iter()

@@ -28,6 +28,30 @@ impl OpcodeSet {
     /// The set with nothing in it.
     pub const EMPTY: OpcodeSet = OpcodeSet([0; WORDS]);
 
+    /// All instructions of WebAssembly 2.0, vectors included.
+    pub fn wasm_2() -> OpcodeSet {
+        // Specification 2.0, index of instructions; 6 to 10 and 0x12 to 0x19 are of later proposals.
+        let plain = [
+            0x00..=0x05,
+            0x0b..=0x11,
+            0x1a..=0x1c,
+            0x20..=0x26,
+            0x28..=0xc4,
+            0xd0..=0xd2,
+        ];
+        let positions = plain
+            .into_iter()
+            .flatten()
+            .chain((0..=17).map(|number| PLAIN + number))
+            .chain((0..=0xff).map(|number| PLAIN + MISC + number));
+        let mut all = OpcodeSet::EMPTY;
+        // Not all numbers of vector instructions are assigned.
+        for bit in positions.filter(|bit| !name(*bit).starts_with("0x")) {
+            all.insert_bit(bit);
+        }
+        all
+    }
+
     /// Adds the opcode that `code` starts with; nothing if there is none.
     #[inline]
     pub fn insert_encoded(&mut self, code: &[u8]) {

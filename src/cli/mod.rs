@@ -15,6 +15,7 @@ mod input;
 mod options;
 mod output;
 mod progress;
+mod report;
 mod repro;
 mod seeds;
 mod shrink;
@@ -52,6 +53,7 @@ Exit status:
 enum Command {
     Fuzz(fuzz::Fuzz),
     Repro(repro::Repro),
+    Report(report::Report),
     Shrink(shrink::Shrink),
     Corpus(corpus::Corpus),
     Explain(explain::Explain),
@@ -109,6 +111,7 @@ fn run(command: Command, prepared: Option<Prepared>) -> anyhow::Result<Status> {
     let status = match command {
         Command::Fuzz(command) => command.run(&mut console)?,
         Command::Repro(command) => command.run(&mut console)?,
+        Command::Report(command) => command.run(&mut console)?,
         Command::Shrink(command) => command.run(&mut console)?,
         Command::Corpus(command) => command.run(&mut console)?,
         Command::Explain(command) => command.run(&mut console)?,

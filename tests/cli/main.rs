@@ -9,6 +9,7 @@ mod explain;
 mod fuzz;
 mod input;
 mod modules;
+mod report;
 mod repro;
 mod run;
 mod seeds;

@@ -97,7 +97,7 @@ fn summary(job: &Job, folder: &Path, report: &FuzzReport) -> String {
     for path in record.set_aside_in(folder) {
         let _ = writeln!(text, "  aside     {}", path.display());
     }
-    for group in &record.groups {
+    for group in &record.causes() {
         let cases = if group.cases == 1 { "case" } else { "cases" };
         let key = &group.key;
         let blame = key.blame.as_ref().map(|blame| blame.layer.name());
@@ -111,6 +111,16 @@ fn summary(job: &Job, folder: &Path, report: &FuzzReport) -> String {
             folder.join(&group.input).display(),
             key.shape
         );
+        if let (Some(small), Some(script)) = (&group.small, &group.script) {
+            let opcodes: Vec<&str> = small.opcodes.iter().map(String::as_str).collect();
+            let _ = writeln!(
+                text,
+                "            shrunk to {} instructions: {} ({})",
+                small.instructions,
+                folder.join(script).display(),
+                shortened(&opcodes)
+            );
+        }
     }
     text
 }
@@ -122,6 +132,15 @@ pub fn names(layers: &[Layer]) -> String {
         return "nothing".to_string();
     }
     names.join(" and ")
+}
+
+/// Some names, separated by commas; how many more there are, if there are many.
+fn shortened(names: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    match names.len() {
+        0..=SHOWN => names.join(", "),
+        many => format!("{}, and {} more", names[..SHOWN].join(", "), many - SHOWN),
+    }
 }
 
 /// Cases a second.
@@ -162,7 +181,7 @@ struct Json<'a> {
     workers_lost: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     confined_by: Option<&'a [Layer]>,
-    findings: &'a [Group],
+    findings: Vec<Group>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unsaved: Vec<Unsaved<'a>>,
 }
@@ -193,7 +212,7 @@ impl<'a> Json<'a> {
                 .collect(),
             workers_lost: record.workers_lost,
             confined_by: report.confined_by.as_deref(),
-            findings: &record.groups,
+            findings: record.causes(),
             unsaved: unsaved
                 .map(|(name, bytes)| Unsaved {
                     name,

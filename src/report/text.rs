@@ -1,0 +1,110 @@
+//! A report as text.
+
+use std::fmt::Write;
+
+use super::{Campaign, Report, Target};
+
+/// The whole report.
+pub fn text(report: &Report) -> String {
+    let mut out = String::new();
+    if let Some(campaign) = &report.campaign {
+        self::campaign(&mut out, campaign);
+    }
+    for target in &report.targets {
+        self::target(&mut out, target);
+    }
+    let findings = report.campaign.as_ref().map_or(0, |it| it.findings.len());
+    let saved: usize = report.targets.iter().map(|it| it.saved.len()).sum();
+    // Writing to a string does not fail.
+    let _ = match (findings, saved) {
+        (0, 0) => writeln!(out, "\nNothing was found."),
+        _ => writeln!(
+            out,
+            "\nFound: {} by `parallax fuzz`, {} saved by fuzz targets.",
+            counted(findings, "cause"),
+            counted(saved, "input")
+        ),
+    };
+    out
+}
+
+fn campaign(out: &mut String, campaign: &Campaign) {
+    let stats = &campaign.stats;
+    let (covered, all) = campaign.covered();
+    let _ = writeln!(
+        out,
+        "parallax fuzz, seed {}: {} cases in {} ({:.0}/s), {}\n  \
+         verdicts  {} agreed, {} diverged, {} known, {} inconclusive\n  \
+         opcodes   {covered} of {all}\n  \
+         workers   {} lost",
+        campaign.job.seed,
+        stats.cases,
+        time(campaign.seconds),
+        stats.cases as f64 / campaign.seconds.max(0.001),
+        counted(campaign.starts as usize, "start"),
+        stats.agreed,
+        stats.diverged,
+        stats.known,
+        stats.inconclusive_total(),
+        campaign.workers_lost
+    );
+    for (reason, count) in &stats.inconclusive {
+        let _ = writeln!(out, "  no verdict  {count} {reason}");
+    }
+    for (fault, count) in &stats.known_faults {
+        let _ = writeln!(out, "  known     {count} {fault}");
+    }
+    for group in &campaign.findings {
+        let key = &group.key;
+        let blame = key.blame.as_ref().map_or("", |blame| blame.layer.name());
+        let _ = writeln!(
+            out,
+            "  found     {}: {} in {} {blame}\n            {}\n            first {}",
+            counted(group.cases as usize, "case"),
+            key.oracle,
+            key.engine,
+            key.shape,
+            campaign.folder.join(&group.input).display()
+        );
+        if let Some(script) = &group.script {
+            let path = campaign.folder.join(script);
+            let _ = writeln!(out, "            small {}", path.display());
+        }
+    }
+    for name in &campaign.set_aside {
+        let _ = writeln!(out, "  aside     {}", campaign.folder.join(name).display());
+    }
+}
+
+fn target(out: &mut String, target: &Target) {
+    let _ = writeln!(
+        out,
+        "fuzz target {}: {} runs, {} edges, {} inputs in the corpus",
+        target.name, target.runs, target.edges, target.corpus
+    );
+    if let Some(done) = &target.done {
+        let _ = writeln!(out, "  {done}");
+    }
+    if let Some(found) = &target.found {
+        let _ = writeln!(out, "  found     {found}");
+    }
+    for name in &target.saved {
+        let _ = writeln!(out, "  saved     targets/{}/{name}", target.name);
+    }
+}
+
+/// So many of something.
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+/// A length of time, as a person says it.
+pub fn time(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3_600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3_600, whole / 60 % 60),
+    }
+}

@@ -1,0 +1,93 @@
+//! `parallax report`: what came of a run, on paper; and how findings are grouped.
+
+use std::fs;
+
+use crate::run::{Folder, parallax};
+
+#[test]
+fn a_thousand_hits_of_one_bug_are_one_line_and_a_script() {
+    let folder = Folder::new();
+    let artifacts = folder.file("night/campaign");
+    let arguments = ["--cases=300", "--seed=1", "--generators=references"];
+    let ran = parallax(
+        [
+            "fuzz",
+            "--json",
+            "--fault=skip-null-check",
+            "--jobs=2",
+            "--artifacts",
+            &artifacts,
+        ]
+        .iter()
+        .chain(&arguments),
+    );
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    let json = ran.json();
+    let findings = json["findings"].as_array().expect("a list");
+    assert!(json["diverged"].as_u64() > Some(10), "{json}");
+    assert_eq!(findings.len(), 1, "{json}");
+    assert_eq!(findings[0]["cases"], json["diverged"]);
+    assert_eq!(findings[0]["oracle"], "traps");
+    assert!(findings[0]["blame"]["layer"].is_string(), "{json}");
+    assert!(
+        findings[0]["small"]["instructions"].as_u64() < Some(30),
+        "{json}"
+    );
+    let opcodes = findings[0]["small"]["opcodes"].as_array().expect("names");
+    assert!(opcodes.contains(&"call_indirect".into()), "{json}");
+    let script = findings[0]["script"].as_str().expect("a name");
+    let script = format!("{artifacts}/{script}");
+    let again = parallax(["repro", &script, "--fault=skip-null-check"]);
+    assert_eq!(again.status, Some(1), "{again:?}");
+    assert_eq!(parallax(["repro", &script]).status, Some(0));
+
+    // A fuzz target's log stands beside it.
+    let target = folder.path().join("night/targets/differential");
+    fs::create_dir_all(&target).expect("a folder");
+    let log = "#2\tINITED cov: 10 ft: 9 corp: 1/1b\n#99\tNEW cov: 20 ft: 9 corp: 5/1b\n";
+    fs::write(target.join("log"), log).expect("a file");
+    fs::write(target.join("crash-1<2"), "").expect("a file");
+    let night = folder.file("night");
+    let report = parallax(["report", &night]);
+    assert_eq!(
+        (report.status, report.stderr.as_str()),
+        (Some(1), ""),
+        "{report:?}"
+    );
+    assert!(report.stdout.contains("300 cases"), "{report:?}");
+    assert!(
+        report.stdout.contains("differential: 99 runs, 20 edges"),
+        "{report:?}"
+    );
+    let read = |name: &str| fs::read_to_string(format!("{night}/{name}")).expect("a file");
+    assert!(report.stdout.starts_with(&read("report.txt")));
+    let json: serde_json::Value = serde_json::from_str(&read("report.json")).expect("json");
+    assert_eq!(
+        json["campaign"]["findings"][0]["cases"],
+        ran.json()["diverged"]
+    );
+    assert_eq!(json["targets"][0]["edges"], 20);
+    let page = read("report.html");
+    for words in [
+        "call_indirect",
+        "crash-1&lt;2",
+        "<svg",
+        "prefers-color-scheme:dark",
+        "Cases a second",
+    ] {
+        assert!(page.contains(words), "no {words} in the page");
+    }
+    for foreign in ["<script", "http://", "https://", "NaN"] {
+        assert!(!page.contains(foreign), "{foreign} in the page");
+    }
+}
+
+#[test]
+fn where_nothing_was_run_there_is_nothing_to_say() {
+    let folder = Folder::new();
+    let path = folder.path().display().to_string();
+    parallax(["report", &path]).is_refused(&["nothing here to report on"]);
+    parallax(["report", &folder.file("none")]).is_refused(&["none"]);
+    folder.write("run.json", "{");
+    parallax(["report", &path]).is_refused(&["run.json is no state of a run"]);
+}
