@@ -227,11 +227,11 @@ impl<'o> Fuzzer<'o> {
         let (sender, messages) = mpsc::channel();
         let (to_shrink, cases) = mpsc::channel();
         // Given up when nobody runs cases any more, upon which the one who shrinks them ends.
-        let mut to_shrink = self.options.workers.as_ref().map(|_| to_shrink);
+        let mut to_shrink = self.shrinking_station().map(|_| to_shrink);
         let mut asked = HashSet::new();
         let mut hands = 0_usize;
         std::thread::scope(|scope| {
-            if let Some(station) = &self.options.workers {
+            if let Some(station) = self.shrinking_station() {
                 let (shared, sender) = (&shared, sender.clone());
                 let spawned = std::thread::Builder::new()
                     .name("shrinker".to_string())
@@ -302,6 +302,11 @@ impl<'o> Fuzzer<'o> {
         self.clock(&mut report, started.elapsed(), true);
         self.save(&mut report);
         report
+    }
+
+    /// Where workers come from that shrink what is found, if it is to be shrunk.
+    fn shrinking_station(&self) -> Option<&Station> {
+        self.options.workers.as_ref().filter(|it| it.shrink)
     }
 
     /// Notes what time it is.

@@ -231,7 +231,7 @@ mod tests {
             shape(&finding(Place::Steps, long.clone(), long))
                 .chars()
                 .count()
-                < 200
+                <= SHAPE_LETTERS + 1
         );
     }
 }

@@ -69,6 +69,8 @@ pub struct Station {
     pub limits: Limits,
     /// By what workers are to be confined, as far as it is to be had.
     pub confine_by: Vec<Layer>,
+    /// Whether the first case of every group of findings is shrunk.
+    pub shrink: bool,
     /// What is to go wrong in them.
     pub mishaps: Vec<Mishap>,
 }

@@ -75,6 +75,9 @@ pub struct Fuzz {
     /// Begin at the first case, even if there is a run in the artifacts folder to go on with
     #[arg(long)]
     restart: bool,
+    /// Leave the first case of every group of findings as it is, instead of shrinking it for a while
+    #[arg(long)]
+    no_shrink: bool,
     /// Print one JSON object, last; all else goes to standard error
     #[arg(long)]
     json: bool,
@@ -113,6 +116,7 @@ impl Fuzz {
                     memory: self.case_memory.saturating_mul(1 << 20),
                 },
                 confine_by: self.confine_by.0,
+                shrink: !self.no_shrink,
                 mishaps: self.mishaps,
             }),
             artifacts: self.artifacts,

@@ -65,7 +65,14 @@ fn lasting(ran: &Ran) -> Value {
 /// However a run was ended and started again, it comes to the same.
 #[test]
 fn a_second_start_goes_on() {
-    let all = ["--cases=400", "--seed=4", GENERATOR, FAULT, "--json"];
+    let all = [
+        "--cases=400",
+        "--seed=4",
+        GENERATOR,
+        FAULT,
+        "--no-shrink",
+        "--json",
+    ];
     let whole = Folder::new();
     let whole = fuzz(&whole, &all);
     assert_eq!(whole.status, Some(1), "{whole:?}");

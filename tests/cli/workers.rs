@@ -75,7 +75,14 @@ fn read(folder: &Folder, name: &str) -> Vec<u8> {
 
 #[test]
 fn killing_workers_loses_nothing() {
-    let arguments = ["--cases=150", "--seed=3", "--jobs=2", FAULT, GENERATOR];
+    let arguments = [
+        "--cases=150",
+        "--seed=3",
+        "--jobs=2",
+        FAULT,
+        GENERATOR,
+        "--no-shrink",
+    ];
     let quiet = Folder::new();
     let undisturbed = fuzz(&quiet, &arguments).json();
     let found = names(&undisturbed["artifacts"]);
@@ -133,7 +140,7 @@ fn killing_workers_loses_nothing() {
 fn what_brings_a_worker_down_is_told_with_its_input() {
     let mishaps =
         "--mishaps=abort@3,stack-overflow@5,exit@7,babble@9,panic@11,spin@13,memory@15,sleep@17";
-    let limits = ["--case-time=500ms", "--case-memory=1024"];
+    let limits = ["--case-time=1s", "--case-memory=400"];
     let run = |folder: &Folder, more: &[&str]| {
         let arguments = [
             &["--cases=40", "--seed=5", "--engines=x86_64"],
