@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn seeds_are_few_and_hold_most() {
         for (generators, at_least) in [
-            (Generators::all(), 400),
+            (Generators::all(), 380),
             (Generators::only(Generator::References), 40),
         ] {
             let seeds = seeds(generators);

@@ -529,7 +529,7 @@ mod tests {
     #[test]
     fn a_case_with_probes_means_what_it_meant() {
         let mut compared = 0;
-        for number in 0..150 {
+        for number in 0..450 {
             let (_, case, _) = campaign::case(11, number, Generators::all());
             let case = case.expect("hardly any input makes no case");
             let case = crate::triage::known::avoid_all(
