@@ -6,7 +6,7 @@
 //!
 //! - by *Landlock*: to write, make, move or remove any file, to run any program, to bind or connect
 //!   any TCP port, to signal a process outside;
-//! - by *seccomp*: all system calls but those of a list ([`calls`]). On it is what threads, memory,
+//! - by *seccomp*: all system calls but those of a list (`calls`). On it is what threads, memory,
 //!   signals, clocks and reading files take. Opening a file for writing, sockets, processes and
 //!   whatever the list does not name are refused. A refusal is told and ends the worker, which makes it
 //!   a finding.

@@ -1,6 +1,6 @@
 //! A worker: a process that runs the cases its supervisor asks for, one after the other, and says
 //! what came of each. It writes nothing but its answers, and notes each input where it outlives
-//! the worker ([`super::flight`]) before anything is done with it. What it has no use for, it gives up
+//! the worker (`super::flight`) before anything is done with it. What it has no use for, it gives up
 //! first ([`super::confine`]).
 
 use std::io::{self, BufReader};

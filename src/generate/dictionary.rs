@@ -1,6 +1,6 @@
 //! Constants of interest: where engines go wrong.
 //!
-//! One table for everybody who draws a constant: arguments and operands ([`super::values`]), the
+//! One table for everybody who draws a constant: arguments and operands (`super::values`), the
 //! mutator, and libFuzzer, which reads it from `fuzz/parallax.dict` ([`libfuzzer`]).
 
 use std::fmt::Write;

@@ -8,7 +8,7 @@
 //!
 //! Code hands a builtin's arguments over in registers and jumps to its *gate*, of which each is
 //! one return in a page of our own. A hook on that page runs the builtin before the return does.
-//! What differs between ISAs is behind [`processor::Guest`].
+//! What differs between ISAs is behind `processor::Guest`.
 //!
 //! Code that does not end is stopped by the number of basic blocks that it runs, not by a clock.
 //!

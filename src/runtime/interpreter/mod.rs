@@ -1,9 +1,9 @@
 //! The way into CLIF that is interpreted, out to builtins, and out by a trap.
 //!
 //! What is interpreted is the function as translation left it, before Cranelift has done anything to it.
-//! `cranelift-interpreter` computes instructions ([`stepper`]); what loops consist of, and what that
+//! `cranelift-interpreter` computes instructions (`stepper`); what loops consist of, and what that
 //! crate gets wrong, is computed here (see [`crate::codegen::clif`]). Frames, calls and memory are ours
-//! ([`run`], [`reach`]), since they must be those of the runtime: interpreted code finds the same
+//! (`run`, `reach`), since they must be those of the runtime: interpreted code finds the same
 //! vmctxs, memories, tables and objects at the same addresses as machine code does, and a collection
 //! walks its frames.
 //!
@@ -11,7 +11,7 @@
 //! - `Interpreter::call` is the only way into interpreted code. Builtins run only while it does, on its
 //!   thread, and reach the store through the pointer it was given and nothing else.
 //! - While interpreted code runs, no reference to the store is alive but in a builtin, or while
-//!   [`reach`] asks it about an address.
+//!   `reach` asks it about an address.
 //! - A program is at the address that it was loaded at for as long as code of the case may run.
 
 mod reach;

@@ -6,7 +6,7 @@
 //! the best. The passes are taken in turn until none of them gets any further; the last of them is
 //! wasm-shrink, which knows nothing of cases but tries things of its own.
 //!
-//! Whatever a pass does, it does to a [`draft::Draft`] and from there through [`CaseBuilder`], so that
+//! Whatever a pass does, it does to a `draft::Draft` and from there through [`CaseBuilder`], so that
 //! modules stay linked as far as they can be. Nothing depends on a clock but when to stop.
 //!
 //! [`CaseBuilder`]: crate::case::CaseBuilder
