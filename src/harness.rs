@@ -9,6 +9,7 @@ use parallax_oracles::{
 
 use crate::case::Case;
 use crate::engine::{self, Engine, Refusal, observe, observe_steps, registry};
+use crate::runtime::watchdog;
 use crate::score::Fault;
 use crate::triage::known::{self, KnownFault};
 
@@ -184,14 +185,21 @@ impl Harness {
             .iter()
             .position(|step| matches!(step.outcome, Outcome::Inconclusive(_)));
         let steps = ended.unwrap_or(case.steps.len());
-        let mut subjects = Vec::with_capacity(self.subjects.len());
+        let mut ran = Vec::with_capacity(self.subjects.len());
         let mut known = Vec::new();
-        // Whether all that a subject showed counts.
-        let mut sound = Vec::with_capacity(self.subjects.len());
-        for engine in &mut self.subjects {
+        let mut order: Vec<(usize, &mut Box<dyn Engine>)> =
+            self.subjects.iter_mut().enumerate().collect();
+        // Whoever is in a hurry gets no verdict of a case that does not end in some engine. Those that
+        // count can tell, so that no clock has to.
+        let in_a_hurry = watchdog::hurried();
+        if in_a_hurry {
+            order.sort_by_key(|(_, engine)| !engine.ends_by_count());
+        }
+        let mut endless = false;
+        for (position, engine) in order {
             let mut observation = None;
             let mut taken = false;
-            let result = if steps == 0 {
+            let result = if steps == 0 || (endless && !engine.ends_by_count()) {
                 Err(NotCompared::NothingToCompare)
             } else {
                 match observe_steps(engine.as_mut(), case, steps) {
@@ -205,13 +213,20 @@ impl Harness {
                     Err(refusal) => refused_by_subject(engine.as_ref(), &refusal, &mut known),
                 }
             };
-            sound.push(!taken);
-            subjects.push(Subject {
+            endless |= in_a_hurry && observation.as_ref().is_some_and(is_endless);
+            let subject = Subject {
                 engine: engine.name(),
                 result,
                 observation,
-            });
+            };
+            ran.push((position, subject, !taken));
         }
+        ran.sort_by_key(|(position, ..)| *position);
+        // Also, of each, whether all that it showed counts.
+        let (mut subjects, sound): (Vec<Subject>, Vec<bool>) = ran
+            .into_iter()
+            .map(|(_, subject, sound)| (subject, sound))
+            .unzip();
         compare_traces(&mut subjects, &sound);
         let verdict = overall(&subjects, &reference);
         Examined {
@@ -238,6 +253,16 @@ impl Harness {
 }
 
 impl Examined {
+    /// A verdict that no engine had a part in: that parallax, or the process, failed.
+    pub fn without_engines(verdict: Verdict) -> Examined {
+        Examined {
+            verdict,
+            known: Vec::new(),
+            reference: None,
+            subjects: Vec::new(),
+        }
+    }
+
     fn diverged(&self) -> bool {
         matches!(self.verdict, Verdict::Diverged(_))
     }
@@ -249,6 +274,12 @@ impl Examined {
             .filter(|fault| fault.engine != registry::REFERENCE)
             .collect()
     }
+}
+
+/// Whether a step did not end by itself.
+fn is_endless(observation: &Observation) -> bool {
+    let timeout = Outcome::Inconclusive(Reason::Timeout);
+    observation.steps.iter().any(|step| step.outcome == timeout)
 }
 
 /// A subject does not run a case that is valid. If that is a known fault, it has no support for it.

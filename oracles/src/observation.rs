@@ -77,6 +77,8 @@ pub enum Reason {
     AllocationRefused,
     /// The compiled code ran longer than the time set for a step.
     Timeout,
+    /// The case called the host more often than a case may.
+    HostCalls,
     /// No engine beside the reference could run the case.
     Unsupported,
     /// The process that ran the case took more time than a case may.
@@ -251,6 +253,7 @@ impl fmt::Display for Reason {
             Reason::OutOfFuel => "out-of-fuel",
             Reason::AllocationRefused => "allocation-refused",
             Reason::Timeout => "timeout",
+            Reason::HostCalls => "too-many-host-calls",
             Reason::Unsupported => "unsupported",
             Reason::Hung => "hung",
             Reason::OutOfMemory => "out-of-memory",

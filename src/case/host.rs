@@ -16,6 +16,13 @@ pub const FIRST_GLOBAL_OBJECT: u32 = 900_000;
 /// The number of the first host object that the host makes during a run.
 pub const FIRST_NEW_OBJECT: u32 = 1_000_000;
 
+/// What all host calls of a case may cost. Each is noted, with the count of every object that lives, and
+/// may have it all collected; so a call costs [`CALL_COST`], and one more for every object that the host
+/// has made. That allows 100,000 calls, or 2,800 that make an object each, which is far more than any
+/// program needs that is there to be compared, and less than a second's work.
+const CALLS_COST: u64 = 4_000_000;
+const CALL_COST: u64 = 40;
+
 /// Something the host provides.
 #[derive(Clone, Debug)]
 pub struct HostItem {
@@ -105,6 +112,8 @@ pub struct HostAnswer {
     pub collect: bool,
     /// Keep a handle to these objects for the rest of the case.
     pub keep: Vec<ObjectId>,
+    /// End the step, as inconclusive: the case calls the host without end, or as good as.
+    pub enough: bool,
 }
 
 /// The host's own state during one run of a case.
@@ -114,6 +123,8 @@ pub struct Host {
     calls: Vec<u64>,
     seed: u64,
     next_object: u32,
+    /// What calls may still cost.
+    left: u64,
 }
 
 impl Host {
@@ -123,6 +134,7 @@ impl Host {
             calls: vec![0; case.host_items.len()],
             seed: case.settings.host_seed,
             next_object: FIRST_NEW_OBJECT,
+            left: CALLS_COST,
         }
     }
 
@@ -140,6 +152,16 @@ impl Host {
         let HostItemKind::Func { ty, function } = &item.kind else {
             return answer;
         };
+        let objects = u64::from(self.next_object.saturating_sub(FIRST_NEW_OBJECT));
+        match self.left.checked_sub(CALL_COST + objects) {
+            Some(left) => self.left = left,
+            None => {
+                // Nor may a cheaper one.
+                self.left = 0;
+                answer.enough = true;
+                return answer;
+            }
+        }
         *calls += 1;
         let call = *calls;
         match *function {
@@ -350,6 +372,25 @@ mod tests {
         assert!(host.call(&case, 2, &[Value::Extern(None)]).keep.is_empty());
         assert!(host.call(&case, 3, &[]).collect);
         assert_eq!(host.call(&case, 4, &[Value::I32(1)]), HostAnswer::default());
+    }
+
+    #[test]
+    fn there_is_an_end_of_calls() {
+        let case = case(
+            r#"(import "parallax" "make" (func (result externref)))
+               (import "spectest" "print_i32" (func (param i32)))"#,
+        );
+        let calls = |item, args: &[Value]| {
+            let mut host = Host::new(&case);
+            (0..).find(|_| host.call(&case, item, args).enough)
+        };
+        let (makes, prints) = (calls(0, &[]), calls(1, &[Value::I32(1)]));
+        assert_eq!(prints, Some(CALLS_COST / CALL_COST));
+        assert!((2_000..3_000).contains(&makes.unwrap_or(0)), "{makes:?}");
+        // The end is the end.
+        let mut host = Host::new(&case);
+        while !host.call(&case, 0, &[]).enough {}
+        assert!(host.call(&case, 1, &[Value::I32(1)]).enough);
     }
 
     #[test]

@@ -61,6 +61,26 @@ pub struct Settings {
     pub fuel: u64,
 }
 
+/// Branches that one call takes at most, where they are counted. A case that ends in the reference with
+/// all its fuel needs far fewer.
+const MOST_BRANCHES: u64 = 100_000_000;
+
+/// Branches that a case with little fuel may take in any case.
+const FEWEST_BRANCHES: u64 = 10_000;
+
+/// No instruction takes so many branches more than it costs fuel.
+const BRANCHES_PER_FUEL: u64 = 16;
+
+impl Settings {
+    /// How many branches, or basic blocks, an engine that counts them may take for one call, which is
+    /// more than any takes that ends in the reference. Where there is little fuel it is less, so that a
+    /// shrinker, which gives a case as little as it needs, does not wait for what has lost its end.
+    pub fn branches(&self) -> u64 {
+        let needed = self.fuel.saturating_mul(BRANCHES_PER_FUEL);
+        needed.saturating_add(FEWEST_BRANCHES).min(MOST_BRANCHES)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {

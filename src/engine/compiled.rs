@@ -446,6 +446,10 @@ impl Engine for Compiled {
         true
     }
 
+    fn ends_by_count(&self) -> bool {
+        self.execution != Execution::Direct
+    }
+
     fn accepts(&mut self, wasm: &[u8]) -> bool {
         translate::validates(wasm)
     }

@@ -28,6 +28,11 @@ pub trait Engine {
         false
     }
 
+    /// Whether it ends code that does not end by itself after so much work, and not by a clock.
+    fn ends_by_count(&self) -> bool {
+        false
+    }
+
     /// Whether this engine, by its own validation, holds a binary to be a module of WebAssembly
     /// 2.0 with SIMD. The default asks the decoder that cases are made with.
     fn accepts(&mut self, wasm: &[u8]) -> bool {

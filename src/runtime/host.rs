@@ -251,6 +251,7 @@ impl<'case> Store<'case> {
             counts,
         });
         let answer = self.host.call(case, item, &args);
+        self.host_had_enough |= answer.enough;
         for object in &answer.keep {
             self.keep(*object);
         }
@@ -269,7 +270,11 @@ impl<'case> Store<'case> {
         for reference in held {
             self.release(reference);
         }
-        answer.trap.map_or(Ok(0), Err)
+        match answer.enough {
+            // What that means is seen at the end of the step.
+            true => Err(TrapKind::Host),
+            false => answer.trap.map_or(Ok(0), Err),
+        }
     }
 }
 

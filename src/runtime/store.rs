@@ -102,6 +102,8 @@ pub struct Store<'case> {
     pub(super) violation: Option<String>,
     /// Whether the host, and not the watchdog, asked for the interrupt.
     pub(super) host_interrupted: bool,
+    /// Whether the host was called too often.
+    pub(super) host_had_enough: bool,
     /// What stores that trapped have written all the same, of which memories.
     torn: Vec<(Entity, Range<u64>)>,
     /// Whether a load that trapped since this was last asked was wider than wasm's.
@@ -161,6 +163,7 @@ impl<'case> Store<'case> {
             events: Vec::new(),
             violation: None,
             host_interrupted: false,
+            host_had_enough: false,
             values: heap.block(32 * VALUE_BYTES),
             heap,
             torn: Vec::new(),
@@ -171,6 +174,11 @@ impl<'case> Store<'case> {
             Ok(()) => Ok(store),
             Err(reason) => Err(Box::new((Outcome::Inconclusive(reason), store.dismantle()))),
         }
+    }
+
+    /// How many branches, or basic blocks, a machine that counts them may take for one call.
+    pub fn branches(&self) -> u64 {
+        self.case.settings.branches()
     }
 
     /// The interrupt words of this store.
@@ -336,6 +344,9 @@ impl<'case> Store<'case> {
     /// What it means that wasm stopped.
     pub(super) fn outcome_of(&mut self, stopped: Stopped) -> Outcome {
         match stopped {
+            Stopped::Trap(TrapKind::Host) if self.host_had_enough => {
+                Outcome::Inconclusive(Reason::HostCalls)
+            }
             Stopped::Trap(kind) => Outcome::Trapped(kind),
             Stopped::Hung => Outcome::Inconclusive(Reason::Timeout),
             Stopped::Panicked => Outcome::Failed("a builtin panicked".to_string()),

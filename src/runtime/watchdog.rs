@@ -24,6 +24,11 @@ const TICK: Duration = Duration::from_millis(500);
 /// How many there are who want calls to end soon.
 static HURRIED: AtomicU64 = AtomicU64::new(0);
 
+/// Whether somebody does.
+pub fn hurried() -> bool {
+    HURRIED.load(Ordering::Relaxed) > 0
+}
+
 /// For as long as it lives, calls of this process are stopped after about a second.
 #[derive(Debug)]
 pub struct Hurry(());

@@ -10,7 +10,7 @@ use ::wasmi::{
     Instance, Memory, MemoryType, Mutability, Nullable, Ref, RefType, Store, StoreContext,
     StoreContextMut, StoreLimits, StoreLimitsBuilder, Table, TableType, V128, Val, ValType,
 };
-use parallax_oracles::{Event, FuncIdentity, ObjectId, TrapKind, Value};
+use parallax_oracles::{Event, FuncIdentity, ObjectId, Reason, TrapKind, Value};
 
 use super::guard;
 use super::handle::slot;
@@ -71,17 +71,25 @@ impl<'run> Data<'run> {
     }
 }
 
-/// How a trap that a host function asked for travels through wasmi.
+/// How what a host function does instead of returning travels through wasmi.
 #[derive(Clone, Copy, Debug)]
-pub struct HostTrap(pub TrapKind);
+pub enum HostEnd {
+    /// It traps.
+    Trap(TrapKind),
+    /// The case ends without a verdict.
+    Inconclusive(Reason),
+}
 
-impl fmt::Display for HostTrap {
+impl fmt::Display for HostEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self {
+            HostEnd::Trap(kind) => kind.fmt(f),
+            HostEnd::Inconclusive(reason) => reason.fmt(f),
+        }
     }
 }
 
-impl HostError for HostTrap {}
+impl HostError for HostEnd {}
 
 /// Makes all host items of the case in a new store.
 ///
@@ -195,11 +203,14 @@ fn answer(
         args,
         counts,
     });
+    if answer.enough {
+        return Err(Error::host(HostEnd::Inconclusive(Reason::HostCalls)));
+    }
     if let Some(kind) = answer.trap {
-        return Err(Error::host(HostTrap(kind)));
+        return Err(Error::host(HostEnd::Trap(kind)));
     }
     if answer.interrupt {
-        return Err(Error::host(HostTrap(TrapKind::Interrupted)));
+        return Err(Error::host(HostEnd::Trap(TrapKind::Interrupted)));
     }
     for (result, value) in results.iter_mut().zip(answer.results) {
         // What a host function makes it hands over, and keeps no handle to.

@@ -4,12 +4,14 @@ use ::wasmi::errors::{ErrorKind, InstantiationError};
 use ::wasmi::{Error, TrapCode};
 use parallax_oracles::{Outcome, Reason, TrapKind};
 
-use super::host::HostTrap;
+use super::host::HostEnd;
 
 /// How an error of wasmi's is shown.
 pub fn outcome_of(error: &Error) -> Outcome {
-    if let Some(HostTrap(kind)) = error.downcast_ref() {
-        return Outcome::Trapped(*kind);
+    match error.downcast_ref() {
+        Some(HostEnd::Trap(kind)) => return Outcome::Trapped(*kind),
+        Some(HostEnd::Inconclusive(reason)) => return Outcome::Inconclusive(*reason),
+        None => {}
     }
     if let ErrorKind::Instantiation(error) = error.kind() {
         return instantiation_outcome(error);

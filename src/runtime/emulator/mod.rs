@@ -42,9 +42,6 @@ mod aarch64;
 mod processor;
 mod x86_64;
 
-/// Basic blocks that one call may run. A case that ends in the reference needs far fewer.
-const BLOCKS: u64 = 100_000_000;
-
 /// Bytes of emulated stack below the limit, for what has no check of its own.
 const STACK_SLACK: u64 = 1 << 20;
 
@@ -159,13 +156,13 @@ impl Emulator {
         values: u64,
     ) -> Result<(), Stopped> {
         // SAFETY: `store` is valid; the clone keeps the words alive, and no reference stays.
-        let interrupts = unsafe { (*store).interrupts().clone() };
+        let (interrupts, blocks) = unsafe { ((*store).interrupts().clone(), (*store).branches()) };
         let stack = self.stack.range();
         let exit = self.gates.range().start + EXIT_GATE;
         let call = self.processor.get_data_mut();
         call.store = store.cast();
         call.code = code;
-        call.blocks = BLOCKS;
+        call.blocks = blocks;
         call.stopped = None;
         call.refused = None;
 

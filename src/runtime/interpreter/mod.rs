@@ -30,14 +30,12 @@ use self::reach::{OwnedByStore, Reach};
 use self::run::{Builtins, Caller, Memory, Run};
 use super::entry::{self, Activation, Stopped, Target, WASM_STACK_BYTES};
 use super::store::Store;
+use crate::case::Settings;
 use crate::codegen::CompiledModule;
 use crate::codegen::clif::{ALIGNMENT, Lowerer, Program, Register};
 use crate::panics;
 use crate::translate::builtins::Builtin;
 use crate::translate::layout::head;
-
-/// Branches and calls that one call may take. A case that ends in the reference needs far fewer.
-const BRANCHES: u64 = 100_000_000;
 
 /// Operations of a case that the crate's interpreter does as far as it can, before those of our own
 /// take over.
@@ -65,6 +63,8 @@ pub struct Interpreter {
     values: ir::Function,
     to_step: u32,
     stepped: u32,
+    /// Branches and calls that one call may take.
+    branches: u64,
 }
 
 /// All that code can call.
@@ -123,6 +123,7 @@ impl Interpreter {
             values: ir::Function::new(),
             to_step: STEPPED,
             stepped: STEPPED,
+            branches: Settings::default().branches(),
         }
     }
 
@@ -190,7 +191,9 @@ impl Interpreter {
         values: u64,
     ) -> Result<(), Stopped> {
         // SAFETY: `store` is valid; the clone keeps the words alive, and no reference stays.
-        let interrupts = unsafe { (*store).interrupts().clone() };
+        let (interrupts, branches) =
+            unsafe { ((*store).interrupts().clone(), (*store).branches()) };
+        self.branches = branches;
         let stack = self.stack();
         let Some(trampoline) = self.code().program_at(target.trampoline) else {
             return Err(Stopped::Panicked);
@@ -252,7 +255,7 @@ impl Interpreter {
             number,
             base: 0,
             frame_pointer,
-            branches: BRANCHES,
+            branches: self.branches,
             to_step: &mut to_step,
             frame: Frame::new(&self.values),
             refused: Cell::new(None),
