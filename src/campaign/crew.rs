@@ -18,9 +18,10 @@ use std::time::Instant;
 use super::examine::{Examiner, Found, Job, Ran};
 use super::group::GroupKey;
 use super::input::{ATTEMPTS, input};
-use super::protocol::Orders;
+use super::protocol::{Answer, Orders, Request, WORKER_COMMAND};
 use super::record::Done;
 use super::report::{CaseDone, Divergence, Message, SetAside, Told, Unsaved};
+use super::sandbox::Ending;
 use super::supervise::{Death, Event, How, Station, Worker};
 use super::{FuzzError, FuzzOptions};
 use crate::artifacts::{ArtifactError, Artifacts};
@@ -115,11 +116,11 @@ impl Hand<'_> {
             mishaps: station.mishaps.clone(),
         };
         let start = || {
-            let worker = Worker::start(station, &orders)?;
+            let worker = Worker::start(station, WORKER_COMMAND, &orders)?;
             let confined_by = worker.confined_by().to_vec();
             // Whoever collects outlives us.
             let _ = self.sender.send(Message::Started(confined_by));
-            Ok::<Worker, String>(worker)
+            Ok::<Worker<Answer>, String>(worker)
         };
         let mut worker = start()?;
         // Cases that are not done; the present worker was asked for the first few of them.
@@ -137,13 +138,15 @@ impl Hand<'_> {
             }
             let ahead = if deaths.is_empty() { AHEAD } else { 1 };
             while asked < ahead.min(cases.len()) {
-                worker.run(cases[asked]);
+                worker.ask(&Request::Run(cases[asked]));
                 asked += 1;
             }
             let Some(&case) = cases.front() else { break };
             let stopped = || self.shared.stop.load(Ordering::Relaxed);
             let death = match worker.wait(stopped) {
-                Event::Ran(ran) if ran.case == case && ran.attempt <= ATTEMPTS => {
+                Event::Answered(Answer::Ran(ran))
+                    if ran.case == case && ran.attempt <= ATTEMPTS =>
+                {
                     let crash = deaths.iter().find(|death| death.reason().is_none());
                     self.hand_in(*ran, crash);
                     cases.pop_front();
@@ -158,7 +161,7 @@ impl Hand<'_> {
                     }
                     continue;
                 }
-                Event::Ran(_) | Event::Shrunk(_) => worker.end(How::Babbled),
+                Event::Answered(_) => worker.end(How::Babbled),
                 Event::Unable(why) => return Err(why),
                 Event::Abandoned => break,
                 Event::Died(death) => death,
@@ -192,12 +195,7 @@ impl Hand<'_> {
         let case = ran.case;
         let (stats, found) = match crash {
             None => (ran.counts.into(), ran.found),
-            Some(death) => {
-                let why = format!(
-                    "its worker crashed, but does not if it runs nothing else before: {death}"
-                );
-                (diverged(), Some(Found::failure(why)))
-            }
+            Some(death) => (diverged(), Ending::crashed_in_company(death).found()),
         };
         let mut done = CaseDone {
             case,
@@ -224,17 +222,20 @@ impl Hand<'_> {
         let attempt = attempt.unwrap_or(0);
         let bytes = self.input(case, attempt);
         let mut stats = diverged();
-        let Some(reason) = death.reason() else {
-            let found = Found::failure(format!("its worker crashed: {death}"));
-            let mut done = CaseDone {
-                case,
-                stats,
-                told: None,
-                unsaved: None,
-            };
-            done.told = Some(self.keep_found(&mut done.unsaved, (case, attempt), bytes, found));
-            let _ = self.sender.send(Message::Case(Box::new(done)));
-            return;
+        let (reason, what) = match Ending::of(death) {
+            Ending::Inconclusive(reason, what) => (reason, what),
+            Ending::Crashed(why) => {
+                let found = Found::failure(why);
+                let mut done = CaseDone {
+                    case,
+                    stats,
+                    told: None,
+                    unsaved: None,
+                };
+                done.told = Some(self.keep_found(&mut done.unsaved, (case, attempt), bytes, found));
+                let _ = self.sender.send(Message::Case(Box::new(done)));
+                return;
+            }
         };
         (stats.diverged, stats.inconclusive) = (0, [(reason, 1)].into());
         let mut done = CaseDone {
@@ -245,7 +246,6 @@ impl Hand<'_> {
         };
         let seed = self.job.seed;
         let stem = format!("{reason}-{seed}-{case}");
-        let what = death.to_string();
         let text = format!(
             "Case {case} of seed {seed} has no verdict: its worker did not come to \
              an end with it.\n\n{reason}: {what}\n"

@@ -44,6 +44,8 @@ mishaps! {
     Sleep = "sleep",
     /// Memory is taken without end.
     Memory = "memory",
+    /// Memory is taken without end, and not used.
+    Reserve = "reserve",
     /// What is said to the supervisor is nonsense.
     Babble = "babble",
     /// A panic that the harness catches.
@@ -128,6 +130,12 @@ impl Kind {
                 let mut taken: Vec<Vec<u8>> = Vec::new();
                 loop {
                     taken.push(std::hint::black_box(vec![1; 16 << 20]));
+                }
+            }
+            Kind::Reserve => {
+                let mut taken: Vec<Vec<u8>> = Vec::new();
+                loop {
+                    taken.push(std::hint::black_box(Vec::with_capacity(16 << 20)));
                 }
             }
             Kind::Babble => println!("{{\"ran\": 1}}"),

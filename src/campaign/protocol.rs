@@ -37,9 +37,9 @@ pub struct Orders {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// That a case be run. Answered by [`Reply::Ran`], in the order of the requests.
+    /// That a case be run. Answered by [`Answer::Ran`], in the order of the requests.
     Run(u64),
-    /// That a case that diverges be shrunk for a while. Answered by [`Reply::Shrunk`].
+    /// That a case that diverges be shrunk for a while. Answered by [`Answer::Shrunk`].
     Shrink {
         /// The number of the case.
         case: u64,
@@ -51,11 +51,19 @@ pub enum Request {
 /// What a worker says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reply {
+pub enum Reply<A> {
     /// The orders are understood and the engines made; by what the worker is confined.
     Ready(Vec<Layer>),
     /// This worker cannot work, and none would.
     Unable(String),
+    /// What came of a request.
+    Answer(A),
+}
+
+/// What came of a request.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
     /// A case was run.
     Ran(Box<Ran>),
     /// What is left of a case, also as a script, if it could be shrunk.

@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use super::crew::Shared;
 use super::group::GroupKey;
-use super::protocol::Orders;
+use super::protocol::{Answer, Orders, Request, WORKER_COMMAND};
 use super::report::{Message, ShrunkGroup};
 use super::supervise::{Event, Station, Worker};
 
 /// For how long it goes on when there are no more cases to run.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// Shrinking a case may take this many times what a case may.
+const PATIENCE: u32 = 5;
 
 /// A case to shrink, the first of a group.
 #[derive(Clone, Debug)]
@@ -49,13 +52,17 @@ pub(super) fn shrink_all(
         // Without a worker nothing is shrunk, and nothing else is lost.
         let Ok(mut at_work) = worker
             .take()
-            .map_or_else(|| Worker::start(station, &orders), Ok)
+            .map_or_else(|| Worker::start(station, WORKER_COMMAND, &orders), Ok)
         else {
             continue;
         };
-        at_work.shrink(to_shrink.case, to_shrink.attempt);
+        at_work.be_patient(PATIENCE);
+        at_work.ask(&Request::Shrink {
+            case: to_shrink.case,
+            attempt: to_shrink.attempt,
+        });
         let shrunk = match at_work.wait(enough) {
-            Event::Shrunk(shrunk) => shrunk,
+            Event::Answered(Answer::Shrunk(shrunk)) => shrunk,
             _ => continue,
         };
         worker = Some(at_work);

@@ -1,11 +1,13 @@
 //! The supervisor's side of one worker: starting it, asking it to run cases, and ending it when it
-//! takes more than a case may.
+//! takes more than a case may. What is asked and answered is the business of those who do: a run
+//! ([`super::worker`]), or a command that looks at single cases ([`super::sandbox`]).
 //!
 //! What a case may take is measured in the worker's processor time and memory, which do not depend
 //! on what else the machine does; the clock on the wall only tells a worker that does nothing at all.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -14,13 +16,13 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use parallax_oracles::Reason;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::confine::Layer;
-use super::examine::Ran;
 use super::flight::{Flight, InFlight};
 use super::mishap::Mishap;
-use super::protocol::{self, CONFINE_OPTION, LINE_BYTES, Orders, Reply, Request, WORKER_COMMAND};
-use super::small::Small;
+use super::protocol::{self, CONFINE_OPTION, LINE_BYTES, Reply};
 use crate::panics::BACKTRACE_VARIABLE;
 
 /// How often a worker is looked at.
@@ -35,9 +37,6 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 /// A worker that does nothing at all is given up after this many times the processor time that a
 /// case may take.
 const IDLE_FACTOR: u32 = 10;
-
-/// Shrinking a case may take this many times what a case may.
-const SHRINK_FACTOR: u32 = 5;
 
 /// How often starting a worker is tried again when somebody kills it meanwhile.
 const STARTS: u32 = 10;
@@ -75,8 +74,8 @@ pub struct Station {
     pub mishaps: Vec<Mishap>,
 }
 
-/// A worker process.
-pub struct Worker {
+/// A worker process, which answers with an `A`.
+pub struct Worker<A> {
     child: Child,
     requests: UnixStream,
     replies: BufReader<UnixStream>,
@@ -86,8 +85,10 @@ pub struct Worker {
     limits: Limits,
     /// By what it is confined.
     confined_by: Vec<Layer>,
-    /// Whether it shrinks cases, instead of running each once.
-    shrinks: bool,
+    /// How many times what a case may take the one under way may.
+    patience: u32,
+    /// Requests that are not answered.
+    open: u32,
     pass_on: bool,
     /// When the case under way began.
     began: Instant,
@@ -96,15 +97,14 @@ pub struct Worker {
     busy_before: Option<Duration>,
     /// When its memory was last looked at.
     looked: Instant,
+    answers: PhantomData<A>,
 }
 
 /// What became of a worker.
 #[derive(Debug)]
-pub enum Event {
-    /// It ran a case.
-    Ran(Box<Ran>),
-    /// It shrank a case, if that could be done.
-    Shrunk(Box<Option<(Small, String)>>),
+pub enum Event<A> {
+    /// It did what it was asked.
+    Answered(A),
     /// It cannot work.
     Unable(String),
     /// It is no more.
@@ -146,14 +146,19 @@ pub enum How {
     Babbled,
 }
 
-impl Worker {
-    /// Starts a worker and waits until it is ready.
+impl<A: DeserializeOwned> Worker<A> {
+    /// Starts a worker, by a hidden command of the program, gives it its orders and waits until it is
+    /// ready.
     ///
     /// # Errors
     /// One line: it cannot be started, or says that it cannot work.
-    pub fn start(station: &Station, orders: &Orders) -> Result<Worker, String> {
+    pub fn start(
+        station: &Station,
+        command: &str,
+        orders: &impl Serialize,
+    ) -> Result<Worker<A>, String> {
         for _ in 0..STARTS {
-            let mut worker = Worker::spawn(station, orders)
+            let mut worker = Worker::spawn(station, command, orders)
                 .map_err(|error| format!("cannot start a worker process: {error}"))?;
             match worker.ready() {
                 Ok(()) => return Ok(worker),
@@ -162,7 +167,7 @@ impl Worker {
                     return Err(format!("a worker process does not start: {death}"));
                 }
                 Err(Event::Unable(why)) => return Err(why),
-                Err(Event::Ran(_) | Event::Shrunk(_) | Event::Abandoned) => {
+                Err(Event::Answered(_) | Event::Abandoned) => {
                     return Err("a worker process answers unasked".to_string());
                 }
             }
@@ -172,7 +177,7 @@ impl Worker {
         ))
     }
 
-    fn spawn(station: &Station, orders: &Orders) -> io::Result<Worker> {
+    fn spawn(station: &Station, command: &str, orders: &impl Serialize) -> io::Result<Worker<A>> {
         let flight = Flight::new()?;
         let (ours, theirs) = UnixStream::pair()?;
         let layers: Vec<&str> = station.confine_by.iter().map(|it| it.name()).collect();
@@ -182,7 +187,7 @@ impl Worker {
         };
         let child = Command::new(&station.program)
             .arg0("parallax")
-            .arg(WORKER_COMMAND)
+            .arg(command)
             .arg(format!("{CONFINE_OPTION}={layers}"))
             .stdin(OwnedFd::from(theirs.try_clone()?))
             .stdout(OwnedFd::from(theirs))
@@ -199,11 +204,13 @@ impl Worker {
             flight,
             limits: station.limits,
             confined_by: Vec::new(),
-            shrinks: false,
+            patience: 1,
+            open: 0,
             pass_on: std::env::var_os(BACKTRACE_VARIABLE).is_some(),
             began: Instant::now(),
             busy_before: None,
             looked: Instant::now(),
+            answers: PhantomData,
         };
         // If it is dead already, that is seen when it is waited for.
         let _ = protocol::say(&mut worker.requests, orders);
@@ -211,17 +218,17 @@ impl Worker {
     }
 
     /// Waits until the worker is ready.
-    fn ready(&mut self) -> Result<(), Event> {
+    fn ready(&mut self) -> Result<(), Event<A>> {
         loop {
             match self.hear() {
                 Ok(Some(Reply::Ready(layers))) => {
                     self.confined_by = layers;
+                    self.limit_memory();
                     self.begin();
                     return Ok(());
                 }
                 Ok(Some(Reply::Unable(why))) => return Err(Event::Unable(why)),
-                Ok(Some(Reply::Ran(ran))) => return Err(Event::Ran(ran)),
-                Ok(Some(Reply::Shrunk(shrunk))) => return Err(Event::Shrunk(shrunk)),
+                Ok(Some(Reply::Answer(answer))) => return Err(Event::Answered(answer)),
                 Ok(None) if self.began.elapsed() < START_LIMIT => {}
                 Ok(None) => {
                     let (busy, wall) = (self.busy(), START_LIMIT);
@@ -232,30 +239,31 @@ impl Worker {
         }
     }
 
-    /// Asks for a case. Cases are run in the order in which they are asked for.
-    pub fn run(&mut self, case: u64) {
+    /// Asks for something. Requests are served in the order in which they are made.
+    pub fn ask(&mut self, request: &impl Serialize) {
+        // How long it had nothing to do is nobody's business.
+        if self.open == 0 {
+            self.begin();
+        }
+        self.open += 1;
         // If it is dead, that is seen when it is waited for.
-        let _ = protocol::say(&mut self.requests, &Request::Run(case));
+        let _ = protocol::say(&mut self.requests, request);
     }
 
-    /// Asks for a case that diverges to be shrunk, which may take as long as several cases.
-    pub fn shrink(&mut self, case: u64, attempt: u64) {
-        self.shrinks = true;
-        let _ = protocol::say(&mut self.requests, &Request::Shrink { case, attempt });
+    /// From now on, what it is asked for may take so many times what a case may.
+    pub fn be_patient(&mut self, times: u32) {
+        self.patience = times;
     }
 
     /// Waits until something becomes of the case under way. If that takes until `enough` says so,
     /// nothing does.
-    pub fn wait(&mut self, enough: impl Fn() -> bool) -> Event {
+    pub fn wait(&mut self, enough: impl Fn() -> bool) -> Event<A> {
         loop {
             match self.hear() {
-                Ok(Some(Reply::Ran(ran))) => {
+                Ok(Some(Reply::Answer(answer))) => {
+                    self.open = self.open.saturating_sub(1);
                     self.begin();
-                    return Event::Ran(ran);
-                }
-                Ok(Some(Reply::Shrunk(shrunk))) => {
-                    self.begin();
-                    return Event::Shrunk(shrunk);
+                    return Event::Answered(answer);
                 }
                 Ok(Some(Reply::Unable(why))) => return Event::Unable(why),
                 Ok(Some(Reply::Ready(_))) => return Event::Died(self.end(How::Babbled)),
@@ -270,10 +278,9 @@ impl Worker {
         }
     }
 
-    /// Lets the worker come to its end.
+    /// Lets the worker come to its end, which it does when it hears that nothing more will be asked.
     pub fn finish(mut self) {
-        // It ends when it hears that nothing more will be asked; that the socket is gone already
-        // is no less.
+        // That the socket is gone already is no less.
         let _ = self.requests.shutdown(std::net::Shutdown::Both);
         self.await_end();
     }
@@ -295,7 +302,7 @@ impl Worker {
     ///
     /// # Errors
     /// That it babbles; or `None` if it is no longer there.
-    fn hear(&mut self) -> Result<Option<Reply>, Option<How>> {
+    fn hear(&mut self) -> Result<Option<Reply<A>>, Option<How>> {
         loop {
             let room = LINE_BYTES.saturating_sub(self.line.len() as u64);
             let mut replies = (&mut self.replies).take(room);
@@ -327,10 +334,7 @@ impl Worker {
         let busy = self.busy();
         let before = *self.busy_before.get_or_insert(busy);
         let (busy, wall) = (busy.saturating_sub(before), self.began.elapsed());
-        let limit = match self.shrinks {
-            true => self.limits.time.saturating_mul(SHRINK_FACTOR),
-            false => self.limits.time,
-        };
+        let limit = self.limits.time.saturating_mul(self.patience);
         let hung = busy > limit || wall > limit.saturating_mul(IDLE_FACTOR);
         hung.then_some(How::Hung { busy, wall })
     }
@@ -419,12 +423,35 @@ impl Worker {
         pages * rustix::param::page_size() as u64
     }
 
+    /// Has the system refuse memory to a worker that takes more than twice what it may between two
+    /// looks at it, over what it has now. What is counted is what it could write to, used or not;
+    /// address space that is only reserved is not, so that cases that are within their limit never
+    /// come near. Generated code, which lies in shared memory, is not counted either, and is bounded by
+    /// its arena.
+    fn limit_memory(&self) {
+        use rustix::process::{Pid, Resource, Rlimit};
+        let status = self.proc("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmData:"));
+        let kibibytes = line.and_then(|it| it.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        let Some(has) = kibibytes.and_then(|it| it.checked_mul(1 << 10)) else {
+            return;
+        };
+        let most = has.saturating_add(self.limits.memory.saturating_mul(2));
+        let limit = Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        };
+        // Where that is not to be had, looking at it is all that there is.
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let _ = rustix::process::prlimit(pid, Resource::Data, limit);
+    }
+
     fn proc(&self, file: &str) -> String {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap_or_default()
     }
 }
 
-impl Drop for Worker {
+impl<A> Drop for Worker<A> {
     fn drop(&mut self) {
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
             let _ = self.child.kill();

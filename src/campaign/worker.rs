@@ -8,14 +8,15 @@ use std::io::{self, BufReader};
 use super::confine::{Layer, confine};
 use super::examine::Examiner;
 use super::flight::Note;
-use super::protocol::{Orders, Reply, Request, hear, say};
+use super::protocol::{Answer, Orders, Reply, Request, hear, say};
 use super::small::small;
 
 /// A process that is ready to be a worker.
 #[derive(Debug)]
 pub struct Prepared {
     note: Note,
-    confined_by: Vec<Layer>,
+    /// By what it is confined.
+    pub confined_by: Vec<Layer>,
 }
 
 /// Makes this process one that can be a worker: opens what it needs, then confines itself by these
@@ -41,16 +42,17 @@ pub fn serve(prepared: Prepared) -> io::Result<()> {
     let orders: Orders = hear(&mut requests)?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let mut examiner = match Examiner::new(orders.job.clone()) {
         Ok(examiner) => examiner,
-        Err(why) => return say(&mut replies, &Reply::Unable(why)),
+        Err(why) => return say(&mut replies, &unable(why)),
     };
-    say(&mut replies, &Reply::Ready(confined_by))?;
+    say(&mut replies, &Reply::<Answer>::Ready(confined_by))?;
     let mut company = false;
     while let Some(request) = hear(&mut requests)? {
         let case = match request {
             Request::Run(case) => case,
             Request::Shrink { case, attempt } => {
                 let shrunk = small(&orders.job, case, attempt);
-                say(&mut replies, &Reply::Shrunk(Box::new(shrunk)))?;
+                let shrunk = Answer::Shrunk(Box::new(shrunk));
+                say(&mut replies, &Reply::Answer(shrunk))?;
                 continue;
             }
         };
@@ -66,12 +68,16 @@ pub fn serve(prepared: Prepared) -> io::Result<()> {
             }
         });
         match ran {
-            Ok(ran) => say(&mut replies, &Reply::Ran(Box::new(ran)))?,
-            Err(why) => return say(&mut replies, &Reply::Unable(why)),
+            Ok(ran) => say(&mut replies, &Reply::Answer(Answer::Ran(Box::new(ran))))?,
+            Err(why) => return say(&mut replies, &unable(why)),
         }
         company = true;
     }
     Ok(())
+}
+
+fn unable(why: String) -> Reply<Answer> {
+    Reply::Unable(why)
 }
 
 /// Has the system end this process when the supervisor's does, however that ends; and lets it leave

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use parallax::case::wast::{Script, to_wast};
-use parallax::harness::Harness;
 use parallax::score::Fault;
 use parallax::triage::blame::Blame;
-use parallax::triage::shrink::{self, Best, Event, Options, ShrinkError, Size, Target};
+use parallax::triage::shrink::{self, Best, Event, Examiner, Options, ShrinkError, Size, Target};
 use parallax::triage::{keep, show};
 use parallax_oracles::Finding;
 use serde::Serialize;
@@ -17,9 +16,10 @@ use serde::Serialize;
 use super::console::{self, Console};
 use super::corpus_check::KEPT;
 use super::fuzz::stop_on_signals;
-use super::input::{self, Input};
+use super::input::Source;
 use super::options;
 use super::progress::Progress;
+use super::sandbox::{Remote, Sandbox};
 use super::shrink::{Origin, findings};
 use super::status::Status;
 
@@ -54,6 +54,8 @@ pub struct Add {
     /// Print one JSON object, last; all else goes to standard error
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    workers: options::Workers,
     #[arg(long, hide = true, value_parser = options::fault)]
     fault: Option<Fault>,
 }
@@ -76,8 +78,10 @@ impl Add {
     pub fn run(self, console: &mut Console) -> anyhow::Result<Status> {
         console.for_json(self.json);
         let subjects = options::subjects(&self.engines)?;
-        let file = input::name(&self.file);
-        let input = Input::read(&self.file).map_err(anyhow::Error::msg)?;
+        let source = Source::read(&self.file).map_err(anyhow::Error::msg)?;
+        let file = source.name.clone();
+        let mut sandbox = Sandbox::new(&self.workers, &subjects, self.fault)?;
+        let input = sandbox.read(&source)?;
         if let Some(panic) = &input.panic {
             anyhow::bail!("{file}: reading it panicked, so there is no case to keep: {panic}");
         }
@@ -95,7 +99,8 @@ impl Add {
             stop: &stop,
         };
         let mut progress = Progress::new(None);
-        let shrunk = shrink::shrink(input.case(), &options, &mut |event| {
+        let mut remote = Remote::new(&mut sandbox, source);
+        let shrunk = shrink::shrink_by(&mut remote, input.case(), &options, &mut |event| {
             if let Event::Progress(now) = event {
                 progress.show(console, now.runs, started.elapsed(), || {
                     let seconds = started.elapsed().as_secs();
@@ -120,7 +125,7 @@ impl Add {
             fault: self.fault,
         };
         let script = self.script(best, &origin);
-        self.is_read_back(&script, &shrunk.target, &subjects)?;
+        is_read_back(&script, &shrunk.target, &mut sandbox)?;
         let (path, already) = match kept_before(&self.to, &script) {
             Some(path) => (path, true),
             None => {
@@ -154,23 +159,21 @@ impl Add {
         let header = format!("Guards: {}.\n{}", keep::subject(best), origin.header(best));
         to_wast(&best.case, best.examined.reference.as_ref(), &header)
     }
+}
 
-    /// What is kept must be a script that any reader of scripts takes, and must show the finding.
-    fn is_read_back(
-        &self,
-        script: &str,
-        target: &Target,
-        subjects: &[&'static str],
-    ) -> anyhow::Result<()> {
-        let read = Script::parse(script, "the script written")?;
-        let mut harness = Harness::with_fault(subjects, self.fault).map_err(anyhow::Error::msg)?;
-        let examined = harness.examine(&read.case);
-        anyhow::ensure!(
-            target.is_shown_by(&examined),
-            "the script written does not show the finding again, so it is not kept:\n{script}"
-        );
-        Ok(())
-    }
+/// What is kept must be a script that any reader of scripts takes, and must show the finding.
+fn is_read_back(script: &str, target: &Target, sandbox: &mut Sandbox) -> anyhow::Result<()> {
+    let read = Script::parse(script, "the script written")?;
+    let source = Source::script(script.to_string());
+    let mut remote = Remote::new(sandbox, source);
+    let examined = remote
+        .whole(&read.case, &|| false)
+        .map_err(anyhow::Error::msg)?;
+    anyhow::ensure!(
+        target.is_shown_by(&examined),
+        "the script written does not show the finding again, so it is not kept:\n{script}"
+    );
+    Ok(())
 }
 
 /// The file in a folder that holds the same script, whatever its comments say.

@@ -9,13 +9,16 @@ use clap::Args;
 use parallax::engine::registry;
 use parallax::score::Fault;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::console::{self, Console};
-use super::input::{self, Input};
+use super::input::{self, Source};
 use super::options;
 use super::progress::Progress;
-use super::repro::{FileReport, Runner, Tally, Word};
+use super::repro::Tally;
+use super::sandbox::Sandbox;
 use super::status::Status;
+use super::verdict::{Scripts, Told, Word};
 
 /// Where kept cases are.
 pub const KEPT: &str = "corpus/regressions";
@@ -35,6 +38,8 @@ pub struct Check {
     /// Print one JSON object, last; all else goes to standard error
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    workers: options::Workers,
     #[arg(long, hide = true, value_parser = options::fault)]
     fault: Option<Fault>,
 }
@@ -46,7 +51,7 @@ struct Json<'a> {
     summary: Tally,
     seconds: f64,
     /// The files that did not agree.
-    failed: &'a [FileReport],
+    failed: &'a [Box<RawValue>],
 }
 
 impl Check {
@@ -57,8 +62,8 @@ impl Check {
             fs::metadata(folder).with_context(|| folder.display().to_string())?;
         }
         let started = Instant::now();
-        let mut runner = Runner::new(&subjects, self.fault)?;
         let inputs = input::expand(&self.folders).map_err(anyhow::Error::msg)?;
+        let mut sandbox = Sandbox::new(&self.workers, &subjects, self.fault)?;
         let mut progress = Progress::new(Some(inputs.len() as u64));
         let mut tally = Tally::default();
         let mut worst = Status::Agreed;
@@ -68,24 +73,26 @@ impl Check {
             progress.show(console, done as u64, started.elapsed(), || {
                 format!("{done} of {} files, at {file}", inputs.len())
             });
-            let report = match Input::read(&named.path) {
+            let told = match Source::read(&named.path) {
+                Err(error) => Err(error),
+                Ok(source) => sandbox.examine(source, Scripts::Never)?,
+            };
+            let told = match told {
                 Err(error) => {
                     console::complain(&error);
-                    FileReport::unreadable(file, error)
+                    Told::unreadable(&file, error).map_err(anyhow::Error::msg)?
                 }
-                Ok(input) => {
-                    let mut report = runner.run(&input, file)?;
-                    report.wast = None;
-                    if report.verdict != Word::Agreed {
-                        progress.print(console, report.text(&input));
+                Ok(told) => {
+                    if told.verdict != Word::Agreed {
+                        progress.print(console, &told.text);
                     }
-                    report
+                    told
                 }
             };
-            tally.count(report.verdict, !report.known.is_empty());
-            worst = worst.max(report.verdict.into());
-            if report.verdict != Word::Agreed {
-                failed.push(report);
+            tally.count(told.verdict, told.known);
+            worst = worst.max(told.verdict.into());
+            if told.verdict != Word::Agreed {
+                failed.push(told.json);
             }
             if console.is_closed() {
                 break;

@@ -8,15 +8,14 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 use parallax::coverage::{self, Features};
-use parallax::harness::Harness;
-use parallax::panics;
 use serde::Serialize;
 
 use super::console::{self, Console};
-use super::input::{self, Input, Named};
+use super::input::{self, Named, Source};
 use super::options;
 use super::progress::Progress;
 use super::repro::plural;
+use super::sandbox::Sandbox;
 use super::status::Status;
 
 /// Keep the fewest inputs of a folder that exercise the same
@@ -44,6 +43,8 @@ pub struct Minimize {
     /// Print one JSON object, last; all else goes to standard error
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    workers: options::Workers,
 }
 
 /// What `--json` prints.
@@ -140,30 +141,24 @@ impl Minimize {
         subjects: &[&'static str],
     ) -> anyhow::Result<(Vec<(&'i Path, u64)>, Vec<Features>, Vec<&'i Path>)> {
         let started = Instant::now();
-        let mut harness = Harness::new(subjects).map_err(anyhow::Error::msg)?;
+        let mut sandbox = Sandbox::new(&self.workers, subjects, None)?;
         let mut progress = Progress::new(Some(inputs.len() as u64));
         let (mut readable, mut sets, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for (done, named) in inputs.iter().enumerate() {
             progress.show(console, done as u64, started.elapsed(), || {
                 format!("{done} of {} inputs", inputs.len())
             });
-            let input = match Input::read(&named.path) {
-                Ok(input) => input,
+            let features = match Source::read(&named.path) {
+                Ok(source) => sandbox.cover(source)?,
+                Err(error) => Err(error),
+            };
+            let features = match features {
+                Ok(features) => features,
                 Err(error) => {
                     console::complain(error);
                     unreadable.push(&*named.path);
                     continue;
                 }
-            };
-            let case = input.case();
-            let examined = panics::catch(|| harness.examine(case));
-            let features = match (examined, &input.panic) {
-                (Ok(examined), None) => coverage::features(case, &examined),
-                (Err(panic), _) => {
-                    harness = Harness::new(subjects).map_err(anyhow::Error::msg)?;
-                    Features::from([format!("panic:{panic}")])
-                }
-                (_, Some(panic)) => Features::from([format!("panic:{panic}")]),
             };
             let bytes = fs::metadata(&named.path).map_or(0, |it| it.len());
             readable.push((&*named.path, bytes));

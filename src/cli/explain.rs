@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use parallax::campaign::sandbox::Ending;
+use parallax::case::Case;
 use parallax::score::Fault;
 use parallax::triage::blame::Blame;
 use parallax::triage::code::Code;
@@ -12,11 +14,13 @@ use parallax::triage::localise::{self, Explanation, FirstWrong, Options, Row};
 use parallax::triage::page;
 use parallax::triage::sweep::Variation;
 use parallax_oracles::{Finding, Verdict};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-use super::console::Console;
-use super::input::Input;
+use super::console::{self, Console};
+use super::input::Source;
 use super::options;
+use super::sandbox::Sandbox;
 use super::status::Status;
 
 /// Say whose fault a divergence is, and show it
@@ -41,40 +45,84 @@ pub struct Explain {
     /// Print one JSON object, last; all else goes to standard error
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    workers: options::Workers,
     #[arg(long, hide = true, value_parser = options::fault)]
     fault: Option<Fault>,
+}
+
+/// What was found out about a case, as it is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Explained {
+    status: Status,
+    text: String,
+    html: Option<String>,
+    json: Box<RawValue>,
 }
 
 impl Explain {
     pub fn run(self, console: &mut Console) -> anyhow::Result<Status> {
         console.for_json(self.json);
-        let options = Options {
-            subjects: options::subjects(&self.engines)?,
-            fault: self.fault,
+        let subjects = options::subjects(&self.engines)?;
+        let source = Source::read(&self.file).map_err(anyhow::Error::msg)?;
+        let file = source.name.clone();
+        let mut sandbox = Sandbox::new(&self.workers, &subjects, self.fault)?;
+        let explained = match sandbox.explain(source, self.html.is_some())? {
+            Ok(explained) => explained,
+            Err(ending) => {
+                console::complain(format_args!("{file}: {}", not_explained(&ending)));
+                return Ok(match ending {
+                    Ending::Crashed(_) => Status::Diverged,
+                    Ending::Inconclusive(..) => Status::Inconclusive,
+                });
+            }
         };
-        let file = self.file.display().to_string();
-        let input = Input::read(&self.file).map_err(anyhow::Error::msg)?;
-        if let Some(panic) = &input.panic {
-            anyhow::bail!("{file}: reading it panics, so there is no case to explain: {panic}");
+        if let (Some(path), Some(html)) = (&self.html, &explained.html) {
+            std::fs::write(path, html).with_context(|| path.display().to_string())?;
         }
-        let case = input.case();
-        let explanation = localise::explain(case, &options).map_err(anyhow::Error::msg)?;
-        let code = Code::of(case, &explanation, &options);
-        let report = Report {
-            file: &file,
-            case,
-            explanation: &explanation,
-            code: code.as_ref(),
-        };
-        if let Some(path) = &self.html {
-            std::fs::write(path, page::html(&report))
-                .with_context(|| path.display().to_string())?;
-        }
-        console.print(report.text());
+        console.print(&explained.text);
         if self.json {
-            console.print_json(&Json::new(&report))?;
+            console.print_json(&explained.json)?;
         }
-        Ok(status(&explanation))
+        Ok(explained.status)
+    }
+}
+
+/// Finds out whose fault a case's divergence is, in this process.
+///
+/// # Errors
+/// One line, if an engine cannot be used here.
+pub fn explain(
+    file: &str,
+    case: &Case,
+    options: &Options,
+    html: bool,
+) -> Result<Explained, String> {
+    let explanation = localise::explain(case, options)?;
+    let code = Code::of(case, &explanation, options);
+    let report = Report {
+        file,
+        case,
+        explanation: &explanation,
+        code: code.as_ref(),
+    };
+    Ok(Explained {
+        status: status(&explanation),
+        text: report.text(),
+        html: html.then(|| page::html(&report)),
+        json: serde_json::value::to_raw_value(&Json::new(&report))
+            .map_err(|error| format!("{file}: cannot be put into JSON: {error}"))?,
+    })
+}
+
+/// What is said of a case that brought down the process that looked at it.
+fn not_explained(ending: &Ending) -> String {
+    match ending {
+        Ending::Crashed(why) => format!(
+            "{why}: there is nothing to explain, since no engine got far enough (`parallax shrink` \
+             makes it small)"
+        ),
+        Ending::Inconclusive(..) => format!("inconclusive: {ending}: there is nothing to explain"),
     }
 }
 

@@ -13,21 +13,15 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use parallax::campaign::group::GroupKey;
-use parallax::campaign::{
-    Beginning, Divergence, FuzzEvent, FuzzOptions, Fuzzer, Limits, Mishap, Record, SetAside,
-    Station,
-};
+use parallax::campaign::{Beginning, Divergence, FuzzEvent, FuzzOptions, Fuzzer, Record, SetAside};
 use parallax::engine::registry;
 use parallax::generate::Generator;
 use parallax::score::Fault;
 
 use super::console::Console;
-use super::options::{self, Layers};
+use super::options;
 use super::progress::Progress;
 use super::status::Status;
-
-/// The program that runs, even if another one has taken its place on the disk meanwhile.
-const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// How many findings of one cause, as far as can be told, are printed in full.
 const IN_FULL: u32 = 2;
@@ -81,20 +75,10 @@ pub struct Fuzz {
     /// Print one JSON object, last; all else goes to standard error
     #[arg(long)]
     json: bool,
-    /// Processor time that a case may take before its worker is ended
-    #[arg(long, value_name = "TIME", default_value = "60s", allow_hyphen_values = true,
-          value_parser = options::duration)]
-    case_time: Duration,
-    /// Memory that a worker may use before it is ended, in MiB
-    #[arg(long, value_name = "MIB", default_value = "4096", allow_negative_numbers = true,
-          value_parser = options::count)]
-    case_memory: u64,
+    #[command(flatten)]
+    workers: options::Workers,
     #[arg(long, hide = true, value_parser = options::fault)]
     fault: Option<Fault>,
-    #[arg(long, hide = true, value_delimiter = ',', value_parser = options::mishap)]
-    mishaps: Vec<Mishap>,
-    #[arg(long, hide = true, value_parser = options::layers, default_value = "landlock,seccomp")]
-    confine_by: Layers,
 }
 
 impl Fuzz {
@@ -109,16 +93,7 @@ impl Fuzz {
             subjects: options::subjects(&self.engines)?,
             generators: options::generators(&self.generators),
             jobs: jobs.context("--jobs is more than 4096")?,
-            workers: Some(Station {
-                program: PathBuf::from(THIS_PROGRAM),
-                limits: Limits {
-                    time: self.case_time,
-                    memory: self.case_memory.saturating_mul(1 << 20),
-                },
-                confine_by: self.confine_by.0,
-                shrink: !self.no_shrink,
-                mishaps: self.mishaps,
-            }),
+            workers: Some(self.workers.station(!self.no_shrink)),
             artifacts: self.artifacts,
             restart: self.restart,
             fault: self.fault,

@@ -9,7 +9,7 @@ use parallax::case::wast::{Script, script_from_file};
 use parallax::case::{Case, CaseBuilder, Settings};
 use parallax::generate;
 use parallax::panics;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a file that are read at most. No input that means anything is near.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -95,7 +95,7 @@ pub struct Input {
 }
 
 /// What sort of file it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Module,
@@ -103,13 +103,55 @@ pub enum Kind {
     Raw,
 }
 
-impl Input {
+/// What a file holds, not looked at yet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Source {
+    /// The name of the file, for people.
+    pub name: String,
+    /// Which sort of case it is.
+    pub kind: Kind,
+    /// What is in it.
+    #[serde(with = "hexadecimal")]
+    pub bytes: Vec<u8>,
+}
+
+/// Bytes as text: half the length of a list of numbers.
+mod hexadecimal {
+    use std::fmt::Write;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = String::with_capacity(2 * bytes.len());
+        for byte in bytes {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        serializer.serialize_str(&text)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let byte = |pair: &[u8; 2]| {
+            let digits = std::str::from_utf8(pair).ok()?;
+            let all = pair.iter().all(u8::is_ascii_hexdigit);
+            all.then(|| u8::from_str_radix(digits, 16).ok())?
+        };
+        let bytes = pairs.iter().map(byte).collect::<Option<Vec<u8>>>();
+        bytes
+            .filter(|_| rest.is_empty())
+            .ok_or_else(|| D::Error::custom("no hexadecimal digits"))
+    }
+}
+
+impl Source {
     /// Reads a file; which sort it is, its name says. Of what comes from standard input, its
     /// beginning does: a module starts with its magic, text with a parenthesis or comment.
     ///
     /// # Errors
     /// One line.
-    pub fn read(path: &Path) -> Result<Input, String> {
+    pub fn read(path: &Path) -> Result<Source, String> {
         let name = name(path);
         let bytes = read(path).map_err(|error| format!("{name}: {error}"))?;
         if bytes.is_empty() {
@@ -122,8 +164,29 @@ impl Input {
             Some("wast") => Kind::Script,
             _ => Kind::Raw,
         };
+        Ok(Source { name, kind, bytes })
+    }
+
+    /// A script that is in no file. By its name it is read as a script even if it is but a module, which
+    /// is instantiated then and not called.
+    pub fn script(text: String) -> Source {
+        Source {
+            name: "candidate.wast".to_string(),
+            kind: Kind::Script,
+            bytes: text.into_bytes(),
+        }
+    }
+}
+
+impl Input {
+    /// Makes the case of what a file holds.
+    ///
+    /// # Errors
+    /// One line.
+    pub fn of(source: &Source) -> Result<Input, String> {
+        let kind = source.kind;
         // What a fuzz target was found to do, it does here: a decoder that panics is a finding.
-        match panics::catch(|| decode(kind, &bytes, &name)) {
+        match panics::catch(|| decode(kind, &source.bytes, &source.name)) {
             Ok(script) => Ok(Input {
                 kind,
                 script: script?,
@@ -131,7 +194,7 @@ impl Input {
             }),
             Err(panic) => Ok(Input {
                 kind,
-                script: of_case(CaseBuilder::new(Settings::default()).finish()),
+                script: of_case(no_case()),
                 panic: Some(panic),
             }),
         }
@@ -141,6 +204,11 @@ impl Input {
     pub fn case(&self) -> &Case {
         &self.script.case
     }
+}
+
+/// A case without anything to do.
+pub fn no_case() -> Case {
+    CaseBuilder::new(Settings::default()).finish()
 }
 
 /// The name of a file, for people.
@@ -192,5 +260,29 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
         }
         Ok(_) => Ok(bytes),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_to_a_worker_arrives_as_it_is() {
+        let source = Source {
+            name: "a name".to_string(),
+            kind: Kind::Raw,
+            bytes: (0..=255).collect(),
+        };
+        let text = serde_json::to_string(&source).expect("text");
+        let read: Source = serde_json::from_str(&text).expect("a source");
+        assert_eq!(
+            (read.name, read.kind, read.bytes),
+            (source.name, source.kind, source.bytes)
+        );
+        for wrong in ["0", "0g", "é0", "+1"] {
+            let text = format!(r#"{{"name":"","kind":"raw","bytes":"{wrong}"}}"#);
+            assert!(serde_json::from_str::<Source>(&text).is_err(), "{wrong}");
+        }
     }
 }

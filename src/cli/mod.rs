@@ -9,6 +9,7 @@ mod corpus_add;
 mod corpus_check;
 mod corpus_minimize;
 mod engines;
+mod examined;
 mod explain;
 mod fuzz;
 mod input;
@@ -17,10 +18,13 @@ mod output;
 mod progress;
 mod report;
 mod repro;
+mod sandbox;
+mod sandboxed;
 mod seeds;
 mod shrink;
 mod spec;
 mod status;
+mod verdict;
 mod worker;
 
 use std::process::ExitCode;
@@ -62,6 +66,8 @@ enum Command {
     Engines(engines::Engines),
     #[command(hide = true)]
     Worker(worker::Worker),
+    #[command(hide = true)]
+    Sandboxed(sandboxed::Sandboxed),
 }
 
 /// Parses the arguments, runs the command and says how it ended.
@@ -74,6 +80,7 @@ pub fn main() -> ExitCode {
     // What a worker gives up, it gives up before there are other threads, so that it holds for all.
     let prepared = match &arguments.command {
         Command::Worker(command) => command.prepare().map(Some),
+        Command::Sandboxed(command) => command.prepare().map(Some),
         _ => Ok(None),
     };
     let prepared = match prepared {
@@ -119,6 +126,9 @@ fn run(command: Command, prepared: Option<Prepared>) -> anyhow::Result<Status> {
         Command::Seeds(command) => command.run(&mut console)?,
         Command::Engines(command) => command.run(&mut console)?,
         Command::Worker(_) => prepared.map_or(Ok(Status::Unusable), worker::Worker::run)?,
+        Command::Sandboxed(_) => {
+            prepared.map_or(Ok(Status::Unusable), sandboxed::Sandboxed::run)?
+        }
     };
     console.finish()?;
     Ok(status)

@@ -1,13 +1,53 @@
 //! Options that several commands take, and how their values are read.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use parallax::campaign::Mishap;
+use clap::Args;
 use parallax::campaign::confine::Layer;
+use parallax::campaign::{Limits, Mishap, Station};
 use parallax::engine::registry;
 use parallax::generate::{Generator, Generators};
 use parallax::harness;
 use parallax::score::Fault;
+
+/// The program that runs, even if another one has taken its place on the disk meanwhile.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// What the workers that run cases may take and do.
+#[derive(Args, Clone, Debug)]
+pub struct Workers {
+    /// Processor time that a case may take before its worker is ended
+    #[arg(long, value_name = "TIME", default_value = "60s", allow_hyphen_values = true,
+          value_parser = duration)]
+    case_time: Duration,
+    /// Memory that a worker may use before it is ended, in MiB
+    #[arg(long, value_name = "MIB", default_value = "4096", allow_negative_numbers = true,
+          value_parser = count)]
+    case_memory: u64,
+    #[arg(long, hide = true, value_delimiter = ',', value_parser = mishap)]
+    mishaps: Vec<Mishap>,
+    #[arg(long, hide = true, value_parser = layers, default_value = "landlock,seccomp")]
+    confine_by: Layers,
+    #[arg(long, hide = true)]
+    pub abort_at: Option<String>,
+}
+
+impl Workers {
+    /// Where such workers come from.
+    pub fn station(&self, shrink: bool) -> Station {
+        Station {
+            program: PathBuf::from(THIS_PROGRAM),
+            limits: Limits {
+                time: self.case_time,
+                memory: self.case_memory.saturating_mul(1 << 20),
+            },
+            confine_by: self.confine_by.0.clone(),
+            shrink,
+            mishaps: self.mishaps.clone(),
+        }
+    }
+}
 
 /// Reads the name of an engine that can be used here.
 pub fn engine(name: &str) -> Result<&'static str, String> {

@@ -15,10 +15,11 @@ use serde::Serialize;
 
 use super::console::{self, Console};
 use super::fuzz::stop_on_signals;
-use super::input::{self, Input};
+use super::input::Source;
 use super::options;
 use super::output::Output;
 use super::progress::Progress;
+use super::sandbox::{Remote, Sandbox};
 use super::status::Status;
 
 const EXIT_STATUS: &str = "\
@@ -33,6 +34,9 @@ Exit status:
 /// Takes away modules, steps, functions and instructions, brings arguments and constants nearer to
 /// zero and settings to their defaults, for as long as the same oracles find the same about the same
 /// engines. The best case so far is always in OUT; Ctrl-C and --time end the search and keep it.
+///
+/// Candidates are run by a confined worker process. A case by which that dies is made small for as long
+/// as it dies in the same way.
 #[derive(Args)]
 #[command(after_help = EXIT_STATUS)]
 pub struct Shrink {
@@ -52,6 +56,8 @@ pub struct Shrink {
     /// Print one JSON object, last; all else goes to standard error
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    workers: options::Workers,
     #[arg(long, hide = true, value_parser = options::fault)]
     fault: Option<Fault>,
 }
@@ -78,8 +84,10 @@ impl Shrink {
     pub fn run(self, console: &mut Console) -> anyhow::Result<Status> {
         console.for_json(self.json);
         let subjects = options::subjects(&self.engines)?;
-        let file = input::name(&self.file);
-        let input = Input::read(&self.file).map_err(anyhow::Error::msg)?;
+        let source = Source::read(&self.file).map_err(anyhow::Error::msg)?;
+        let file = source.name.clone();
+        let mut sandbox = Sandbox::new(&self.workers, &subjects, self.fault)?;
+        let input = sandbox.read(&source)?;
         if let Some(panic) = &input.panic {
             anyhow::bail!("{file}: reading it panicked, so there is no case to shrink: {panic}");
         }
@@ -100,7 +108,8 @@ impl Shrink {
         };
         let mut progress = Progress::new(None);
         let mut best = None;
-        let shrunk = shrink::shrink(input.case(), &options, &mut |event| {
+        let mut remote = Remote::new(&mut sandbox, source);
+        let shrunk = shrink::shrink_by(&mut remote, input.case(), &options, &mut |event| {
             match event {
                 Event::Better(better) => {
                     let before = best.as_ref().map_or(better.size, |(before, _)| *before);

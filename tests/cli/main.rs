@@ -12,6 +12,7 @@ mod modules;
 mod report;
 mod repro;
 mod run;
+mod sandbox;
 mod seeds;
 mod shrink;
 mod usage;

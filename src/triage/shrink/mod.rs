@@ -141,7 +141,53 @@ pub enum ShrinkError {
     NotKept(String),
 }
 
-/// Makes a case that diverges smaller. `tell` is called with every better case before anything else
+/// What runs candidates.
+pub trait Examiner {
+    /// Runs the case that is to be made smaller. Where that takes until `enough` says so, it is not
+    /// waited for.
+    ///
+    /// # Errors
+    /// One line, if no engine can be had.
+    fn whole(&mut self, case: &Case, enough: &dyn Fn() -> bool) -> Result<Examined, String> {
+        self.examine(case, enough)
+    }
+
+    /// Runs a candidate, which can be written as a script.
+    ///
+    /// # Errors
+    /// One line, if no engine can be had.
+    fn examine(&mut self, case: &Case, enough: &dyn Fn() -> bool) -> Result<Examined, String>;
+
+    /// From now on, what takes long is of no interest.
+    fn hurry(&mut self);
+}
+
+/// Runs candidates in this process, which does not survive what they may do to it.
+struct Here<'a> {
+    options: &'a Options<'a>,
+    harness: Harness,
+    hurry: Option<Hurry>,
+}
+
+impl Examiner for Here<'_> {
+    /// That parallax panics at a case is a finding like any other.
+    fn examine(&mut self, case: &Case, _enough: &dyn Fn() -> bool) -> Result<Examined, String> {
+        match panics::catch(|| self.harness.examine(case)) {
+            Ok(examined) => Ok(examined),
+            Err(panic) => {
+                self.harness = Harness::with_fault(self.options.subjects, self.options.fault)?;
+                let found = campaign::Found::failure(format!("panicked: {panic}"));
+                Ok(Examined::without_engines(Verdict::Diverged(found.findings)))
+            }
+        }
+    }
+
+    fn hurry(&mut self) {
+        self.hurry = Some(Hurry::new());
+    }
+}
+
+/// Makes a case that diverges smaller, in this process. `tell` is called with every better case before anything else
 /// is done, and now and then with how far it is; what it returns as an error ends the work.
 ///
 /// # Errors
@@ -151,23 +197,46 @@ pub fn shrink(
     options: &Options<'_>,
     tell: &mut dyn FnMut(Event<'_>) -> Result<(), String>,
 ) -> Result<Shrunk, ShrinkError> {
-    let mut harness = make(options)?;
-    let whole = examine(&mut harness, options, case)?;
+    let harness = Harness::with_fault(options.subjects, options.fault);
+    let mut here = Here {
+        options,
+        harness: harness.map_err(ShrinkError::Engine)?,
+        hurry: None,
+    };
+    shrink_by(&mut here, case, options, tell)
+}
+
+/// The same, with candidates run by somebody else.
+///
+/// # Errors
+/// [`ShrinkError`].
+pub fn shrink_by(
+    examiner: &mut dyn Examiner,
+    case: &Case,
+    options: &Options<'_>,
+    tell: &mut dyn FnMut(Event<'_>) -> Result<(), String>,
+) -> Result<Shrunk, ShrinkError> {
+    let enough = || options.is_over();
+    let whole = examiner.whole(case, &enough).map_err(ShrinkError::Engine)?;
     let target = Target::of(&whole).ok_or_else(|| not_diverged(&whole))?;
     let draft = Draft::new(case).ok_or(ShrinkError::NotAsScript)?;
     let drafted = draft.case().ok_or(ShrinkError::NotAsScript)?;
     let started = Instant::now();
-    let examined = examine(&mut harness, options, &drafted)?;
+    let examined = examiner
+        .examine(&drafted, &enough)
+        .map_err(ShrinkError::Engine)?;
     if !target.is_shown_by(&examined) {
         return Err(ShrinkError::NotAsScript);
     }
     let before = draft.size();
     // What takes long is no smaller case. The case itself is over in no time, or else the watchdog
     // keeps its patience.
-    let hurry = (started.elapsed() < AT_ONCE).then(Hurry::new);
+    if started.elapsed() < AT_ONCE {
+        examiner.hurry();
+    }
     let mut shrinker = Shrinker {
         options,
-        harness,
+        examiner,
         target,
         best: Best {
             case: drafted,
@@ -192,7 +261,6 @@ pub fn shrink(
         shrinker.ending = true;
         shrinker.witness();
     }
-    drop(hurry);
     match shrinker.failure {
         Some(failure) => Err(failure),
         None => Ok(Shrunk {
@@ -205,29 +273,11 @@ pub fn shrink(
     }
 }
 
-fn make(options: &Options<'_>) -> Result<Harness, ShrinkError> {
-    Harness::with_fault(options.subjects, options.fault).map_err(ShrinkError::Engine)
-}
-
-/// Examines a case. That parallax panics at it is a finding like any other.
-fn examine(
-    harness: &mut Harness,
-    options: &Options<'_>,
-    case: &Case,
-) -> Result<Examined, ShrinkError> {
-    match panics::catch(|| harness.examine(case)) {
-        Ok(examined) => Ok(examined),
-        Err(panic) => {
-            *harness = make(options)?;
-            Ok(Examined {
-                verdict: Verdict::Diverged(
-                    campaign::Found::failure(format!("panicked: {panic}")).findings,
-                ),
-                known: Vec::new(),
-                reference: None,
-                subjects: Vec::new(),
-            })
-        }
+impl Options<'_> {
+    /// Whether to stop.
+    fn is_over(&self) -> bool {
+        let late = || self.deadline.is_some_and(|end| Instant::now() >= end);
+        self.stop.load(Ordering::Relaxed) || late()
     }
 }
 
@@ -248,7 +298,7 @@ type Pass<'a> = fn(&mut Shrinker<'a>);
 /// The work in progress.
 struct Shrinker<'a> {
     options: &'a Options<'a>,
-    harness: Harness,
+    examiner: &'a mut dyn Examiner,
     target: Target,
     /// The best case as a draft, and as it was examined.
     draft: Draft,
@@ -313,10 +363,7 @@ impl<'a> Shrinker<'a> {
 
     /// Whether to stop.
     fn is_over(&self) -> bool {
-        let options = self.options;
-        let late = || options.deadline.is_some_and(|end| Instant::now() >= end);
-        let stop = || options.stop.load(Ordering::Relaxed) || late();
-        self.failure.is_some() || (!self.ending && stop())
+        self.failure.is_some() || (!self.ending && self.options.is_over())
     }
 
     /// Makes a candidate the best if it shows what is asked for.
@@ -333,10 +380,12 @@ impl<'a> Shrinker<'a> {
         if !self.tried.insert(hash(&case)) {
             return false;
         }
-        let examined = match examine(&mut self.harness, self.options, &case) {
+        let (options, ending) = (self.options, self.ending);
+        let enough = || !ending && options.is_over();
+        let examined = match self.examiner.examine(&case, &enough) {
             Ok(examined) => examined,
             Err(error) => {
-                self.failure = Some(error);
+                self.failure = Some(ShrinkError::Engine(error));
                 return false;
             }
         };
