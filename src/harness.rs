@@ -373,6 +373,7 @@ fn compare_first(
     // The reference went on for a step, so what it dropped at the end says nothing.
     let mut subject = subject.clone();
     subject.counts_references = false;
+    subject.alive = None;
     subject.teardown.clear();
     cut.teardown.clear();
     compare(&cut, &subject)

@@ -2,7 +2,7 @@
 
 use crate::after::After;
 use crate::finding::{Difference, Finding, OracleName, Verdict};
-use crate::observation::{Observation, Outcome, StepObservation};
+use crate::observation::{Changes, Observation, Outcome, StepObservation};
 use crate::rules::refcounts::Ledger;
 use crate::rules::traps::Ending;
 use crate::rules::{globals, host_calls, memories, results, tables, traps};
@@ -25,7 +25,7 @@ pub struct Comparison {
 /// [`traps`]). What happens when the store is dropped is compared like one more step.
 ///
 /// Comparing two observations that are equal allocates nothing, but for what [`Ledger`] keeps if
-/// the subject counts references.
+/// the subject counts references or tells which objects are alive.
 pub fn compare(reference: &Observation, subject: &Observation) -> Comparison {
     let mut comparing = Comparing {
         engine: &subject.engine,
@@ -51,12 +51,14 @@ struct Comparing<'a> {
 impl Comparing<'_> {
     fn run(&mut self, reference: &Observation, subject: &Observation) -> Verdict {
         let mut after = After::new(reference, subject);
-        let mut ledger = subject.counts_references.then(|| Ledger::new(reference));
+        let tells = subject.counts_references || subject.alive.is_some();
+        let mut ledger = tells.then(|| Ledger::new(reference, subject));
         for (a, b) in reference.steps.iter().zip(&subject.steps) {
             match traps::ending(&a.outcome, &b.outcome) {
                 Ending::Comparable => {
                     after.step(self.step);
-                    self.compare_step(a, b, &mut after, ledger.as_mut());
+                    let late = subject.tables_late.then_some(reference);
+                    self.compare_step(a, b, &mut after, late, ledger.as_mut());
                 }
                 Ending::Broken => {
                     let oracle = oracle_of_broken(&a.outcome, &b.outcome);
@@ -98,6 +100,7 @@ impl Comparing<'_> {
         reference: &StepObservation,
         subject: &StepObservation,
         after: &mut After<'_>,
+        late: Option<&Observation>,
         ledger: Option<&mut Ledger>,
     ) {
         let outcomes = (&reference.outcome, &subject.outcome);
@@ -118,10 +121,24 @@ impl Comparing<'_> {
             OracleName::Globals,
             globals::check(changes.0, changes.1, after),
         );
-        self.note(
-            OracleName::Tables,
-            tables::check(changes.0, changes.1, after),
-        );
+        match late {
+            None => self.note(
+                OracleName::Tables,
+                tables::check(changes.0, changes.1, after),
+            ),
+            // All that was not looked at before.
+            Some(all) if self.step + 1 == all.steps.len() => {
+                let all = all.steps.iter();
+                let tables = all.flat_map(|step| step.changes.tables.iter().cloned());
+                let reference = Changes {
+                    tables: tables.collect(),
+                    ..Changes::default()
+                };
+                let difference = tables::check(&reference, changes.1, after);
+                self.note(OracleName::Tables, difference);
+            }
+            Some(_) => {}
+        }
         if let Some(ledger) = ledger {
             self.note(OracleName::Refcounts, ledger.step(reference, subject));
         }
@@ -157,7 +174,7 @@ fn oracle_of_broken(reference: &Outcome, subject: &Outcome) -> OracleName {
 mod tests {
     use super::*;
     use crate::finding::{Place, Seen};
-    use crate::observation::{Changes, Reason, TrapKind};
+    use crate::observation::{Reason, TrapKind};
     use crate::rules::traps::check_steps;
     use crate::testing::{
         counts, dropped, ended, entity, globals, host_call, memory, object, observe, step, table,
@@ -334,6 +351,30 @@ mod tests {
         };
         assert_eq!(finding.oracle, OracleName::HostCalls);
         assert_eq!((finding.step, finding.place), (1, Place::HostCall(0)));
+    }
+
+    #[test]
+    fn tables_that_are_looked_at_late_are_compared_as_they_end() {
+        let of =
+            |element: i32, size| step(Vec::new(), table(0, size, &[(1, object(element as u32))]));
+        let reference = || observe([of(1, 2), of(2, 2), step(Vec::new(), Changes::default())]);
+        let late = |last: StepObservation| {
+            let nothing = || step(Vec::new(), Changes::default());
+            let mut subject = observe([nothing(), nothing(), last]);
+            subject.tables_late = true;
+            compare(&reference(), &subject)
+        };
+        let right = late(of(2, 2));
+        assert_eq!(right.verdict, Verdict::Agreed);
+        assert_eq!(right.tallies[OracleName::Tables].checked, 1);
+        let wrong = [of(1, 2), of(2, 3), step(Vec::new(), Changes::default())];
+        for wrong in wrong {
+            let comparison = late(wrong);
+            let [finding] = diverged(&comparison) else {
+                panic!("{comparison:?}");
+            };
+            assert_eq!((finding.oracle, finding.step), (OracleName::Tables, 2));
+        }
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub use after::After;
 pub use compare::{Comparison, compare};
 pub use finding::{Difference, Finding, OracleName, Place, Seen, Verdict};
 pub use observation::{
-    CHUNK_BYTES, Changes, Entity, EntityKind, Event, GlobalChange, MemoryChange, Observation,
-    Outcome, Owner, Reason, StepObservation, TableChange, TrapKind,
+    Alive, CHUNK_BYTES, Changes, Entity, EntityKind, Event, GlobalChange, MemoryChange,
+    Observation, Outcome, Owner, Reason, StepObservation, TableChange, TrapKind,
 };
 pub use rules::trace::compare_own;
 pub use state::{MemoryState, State, TableState};

@@ -29,6 +29,26 @@ pub struct Observation {
     /// Whether the engine counts references, so that [`Changes::counts`] and
     /// [`Event::Dropped`] mean something.
     pub counts_references: bool,
+    /// If the engine does not count references, but tells which host objects are alive: when they
+    /// are dropped at the latest. [`Event::Dropped`] then means something, and so do counts, in
+    /// which each object that is alive has 1.
+    #[serde(default)]
+    pub alive: Option<Alive>,
+    /// Whether the engine looked at tables only after the last step, so that only that one has
+    /// their changes, those of all steps. An engine that fills tables in when they are first looked
+    /// at has to be left alone for that to be seen.
+    #[serde(default)]
+    pub tables_late: bool,
+}
+
+/// How long an object may be alive that nothing holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Alive {
+    /// Until the step has settled.
+    UntilSettled,
+    /// Until the store is dropped.
+    UntilTeardown,
 }
 
 /// What one step showed.

@@ -123,5 +123,7 @@ pub fn observe(steps: impl IntoIterator<Item = StepObservation>) -> Observation 
         teardown: Vec::new(),
         broken_teardown: None,
         counts_references: false,
+        alive: None,
+        tables_late: false,
     }
 }

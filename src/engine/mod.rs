@@ -7,11 +7,14 @@
 pub mod compiled;
 pub mod expect;
 pub mod registry;
+mod segments;
 pub mod shadow;
 pub mod version;
 pub mod wasmi;
+#[cfg(feature = "wasmtime")]
+pub mod wasmtime;
 
-use parallax_oracles::{Changes, Event, Finding, Observation, Outcome, StepObservation};
+use parallax_oracles::{Alive, Changes, Event, Finding, Observation, Outcome, StepObservation};
 
 use crate::case::{Action, Case};
 
@@ -70,6 +73,17 @@ pub trait Run {
     fn shows_all_references(&self) -> bool {
         true
     }
+
+    /// The tables, if all snapshots so far have left them out. To be asked when all actions have been
+    /// taken (see [`Observation::tables_late`]).
+    fn snapshot_late(&mut self) -> Option<Changes> {
+        None
+    }
+
+    /// What it shows of host objects if it does not count references (see [`Observation::alive`]).
+    fn shows_alive(&self) -> Option<Alive> {
+        None
+    }
 }
 
 /// Why an engine did not run a case.
@@ -110,6 +124,7 @@ pub fn observe_steps(
     };
     observation.steps.reserve(steps);
     let mut run = engine.start(case)?;
+    observation.alive = run.shows_alive();
     for step in &case.steps[..steps] {
         let mut events = Vec::new();
         let mut changes = Changes::default();
@@ -131,6 +146,12 @@ pub fn observe_steps(
         });
         if ended {
             break;
+        }
+    }
+    if let Some(late) = run.snapshot_late() {
+        observation.tables_late = true;
+        if let Some(last) = observation.steps.last_mut() {
+            last.changes.tables = late.tables;
         }
     }
     observation.counts_references &= run.shows_all_references();

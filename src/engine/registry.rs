@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::compiled::{Compiled, Mixture, version_of};
 use super::wasmi::Wasmi;
+#[cfg(feature = "wasmtime")]
+use super::wasmtime::{self, Flavour, Wasmtime};
 use super::{Engine, version};
 use crate::codegen::{Backend, Generation, Isa};
 use crate::runtime::machine::Execution;
@@ -107,7 +109,51 @@ pub fn all() -> Vec<EngineInfo> {
             by_default: engine.by_default,
         }
     }));
+    all.extend(wasmtime());
     all
+}
+
+/// The engines of Wasmtime. None of them is run by default: their compilers and runtime are what
+/// others own, and cost a case about as much as our own engines do together.
+#[cfg(feature = "wasmtime")]
+fn wasmtime() -> impl Iterator<Item = EngineInfo> {
+    Flavour::ALL.into_iter().map(|flavour| {
+        let (usable, why) = flavour.runs();
+        EngineInfo {
+            name: flavour.name(),
+            version: wasmtime::version(),
+            usable,
+            why,
+            by_default: false,
+        }
+    })
+}
+
+/// The engines of Wasmtime, which this build lacks.
+#[cfg(not(feature = "wasmtime"))]
+fn wasmtime() -> impl Iterator<Item = EngineInfo> {
+    ["wasmtime", "winch", "pulley"]
+        .into_iter()
+        .map(|name| EngineInfo {
+            name,
+            version: format!("wasmtime {}", version::locked_version("wasmtime")),
+            usable: false,
+            why: "built without the feature `wasmtime`",
+            by_default: false,
+        })
+}
+
+/// Makes one of the engines of Wasmtime, if the name is one of theirs.
+#[cfg(feature = "wasmtime")]
+fn make_wasmtime(name: &str) -> Option<Box<dyn Engine>> {
+    let flavour = Flavour::ALL.into_iter().find(|it| it.name() == name)?;
+    Some(Box::new(Wasmtime::new(flavour)))
+}
+
+/// None can be made.
+#[cfg(not(feature = "wasmtime"))]
+fn make_wasmtime(_name: &str) -> Option<Box<dyn Engine>> {
+    None
 }
 
 /// Whether code can be run in some way here, and how or why not.
@@ -159,7 +205,7 @@ pub fn make_with_fault(name: &str, fault: Option<Fault>) -> Result<Box<dyn Engin
             let compiled = Compiled::with_fault(engine.name, engine.backend, fault);
             Box::new(compiled.run_by(engine.execution))
         }
-        None => Box::new(Wasmi::new()),
+        None => make_wasmtime(name).unwrap_or_else(|| Box::new(Wasmi::new())),
     })
 }
 

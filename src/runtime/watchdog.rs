@@ -102,12 +102,7 @@ impl Interrupts {
         let mut all = watched();
         all.retain(|words| words.strong_count() > 0);
         all.push(Arc::downgrade(&words));
-        THREAD.call_once(|| {
-            // Without a thread to spare, wrong code may hang; nothing else changes.
-            let _ = std::thread::Builder::new()
-                .name("parallax-watchdog".into())
-                .spawn(watch);
-        });
+        start();
         words
     }
 
@@ -161,6 +156,65 @@ impl Interrupts {
     }
 }
 
+/// A clock over calls into an engine that is not ours, which is asked to end one that takes too
+/// long. Unlike generated code of ours it cannot be stopped if it does not heed that.
+pub struct Clock {
+    since: AtomicU64,
+    interrupt: Box<dyn Fn() + Send + Sync>,
+}
+
+static CLOCKS: Mutex<Vec<Weak<Clock>>> = Mutex::new(Vec::new());
+
+impl Clock {
+    /// A clock that the watchdog looks at for as long as it lives. `interrupt` is called in the
+    /// watchdog's thread while a call is late.
+    pub fn watched(interrupt: impl Fn() + Send + Sync + 'static) -> Arc<Clock> {
+        let clock = Arc::new(Clock {
+            since: AtomicU64::new(0),
+            interrupt: Box::new(interrupt),
+        });
+        let mut all = clocks();
+        all.retain(|clock| clock.strong_count() > 0);
+        all.push(Arc::downgrade(&clock));
+        start();
+        clock
+    }
+
+    /// A call begins.
+    pub fn begin(&self) {
+        self.since
+            .store(NOW.load(Ordering::Relaxed), Ordering::Release);
+    }
+
+    /// It has ended.
+    pub fn end(&self) {
+        self.since.store(0, Ordering::Release);
+    }
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clock")
+            .field("since", &self.since)
+            .finish_non_exhaustive()
+    }
+}
+
+fn clocks() -> MutexGuard<'static, Vec<Weak<Clock>>> {
+    CLOCKS
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn start() {
+    THREAD.call_once(|| {
+        // Without a thread to spare, wrong code may hang; nothing else changes.
+        let _ = std::thread::Builder::new()
+            .name("parallax-watchdog".into())
+            .spawn(watch);
+    });
+}
+
 fn ticks(time: Duration) -> u64 {
     (time.as_millis() / TICK.as_millis()) as u64
 }
@@ -173,6 +227,12 @@ fn watch() {
             0 => (LIMIT, GRACE),
             _ => (TICK, TICK),
         };
+        for clock in clocks().iter().filter_map(Weak::upgrade) {
+            let since = clock.since.load(Ordering::Acquire);
+            if since != 0 && now.saturating_sub(since) > ticks(limit) {
+                (clock.interrupt)();
+            }
+        }
         for words in watched().iter().filter_map(Weak::upgrade) {
             let since = words.since.load(Ordering::Acquire);
             if since == 0 {

@@ -12,6 +12,16 @@
 //! | `clif` | both ISAs | the interpreter of the IR |
 //! | all | none | the translation, the runtime or the reference |
 //!
+//! Wasmtime is an engine by itself: `wasmtime` and `pulley` share all but the backend and `winch` the
+//! runtime with it, but nothing is shared with ours, except that `wasmtime` and `x86_64-next` have
+//! the same version of the middle end and the backend.
+//!
+//! | wrong | right | the fault is in |
+//! | --- | --- | --- |
+//! | one of Wasmtime's | one of the others or of ours | that engine |
+//! | several of Wasmtime's | one of ours | Wasmtime |
+//! | some of Wasmtime's and of ours | | what the table above says, or the reference |
+//!
 //! What the table leaves open, [`super::localise`] settles by experiment.
 
 use std::fmt;
@@ -47,6 +57,12 @@ pub enum Layer {
     Reference,
     /// What interprets the IR, in the engine `clif`.
     Interpreter,
+    /// Wasmtime: its translation, its runtime, or its version of Cranelift.
+    Wasmtime,
+    /// Winch, Wasmtime's baseline compiler.
+    Winch,
+    /// Pulley: Cranelift's backend for its bytecode, or its interpreter.
+    Pulley,
     /// Nothing that was tried tells.
     Unknown,
 }
@@ -62,7 +78,20 @@ impl Layer {
             Layer::Runtime => "runtime",
             Layer::Reference => "reference",
             Layer::Interpreter => "interpreter of the IR",
+            Layer::Wasmtime => "wasmtime",
+            Layer::Winch => "winch",
+            Layer::Pulley => "pulley",
             Layer::Unknown => "unknown layer",
+        }
+    }
+
+    /// Which of Wasmtime's engines one is, by name.
+    pub fn of_wasmtime(engine: &str) -> Option<Layer> {
+        match engine {
+            "wasmtime" => Some(Layer::Wasmtime),
+            "winch" => Some(Layer::Winch),
+            "pulley" => Some(Layer::Pulley),
+            _ => None,
         }
     }
 
@@ -218,7 +247,9 @@ impl Blame {
         let mut blame = Blame::of_engines(&[known.engine], &[]);
         blame.layer = match known.engine {
             REFERENCE => Layer::Reference,
-            engine => Layer::backend_of(engine).unwrap_or(blame.layer),
+            engine => Layer::backend_of(engine)
+                .or_else(|| Layer::of_wasmtime(engine))
+                .unwrap_or(blame.layer),
         };
         blame.or.clear();
         blame.known = Some(known.name.to_string());
@@ -272,9 +303,40 @@ impl Blame {
     }
 }
 
-/// What the table at the top of this file says, and what else could be.
+/// What the tables at the top of this file say, and what else could be.
 fn guess<S: AsRef<str>>(differ: &[S], agree: &[S]) -> (Layer, Vec<Layer>) {
-    let has = |engines: &[S], name: &str| engines.iter().any(|engine| engine.as_ref() == name);
+    fn ours<S: AsRef<str>>(engines: &[S]) -> Vec<&str> {
+        let names = engines.iter().map(AsRef::as_ref);
+        names
+            .filter(|name| Layer::of_wasmtime(name).is_none())
+            .collect()
+    }
+    let theirs: Vec<Layer> = differ
+        .iter()
+        .filter_map(|engine| Layer::of_wasmtime(engine.as_ref()))
+        .collect();
+    if theirs.is_empty() {
+        return guess_of_ours(differ, &ours(agree));
+    }
+    let differ = ours(differ);
+    if !differ.is_empty() {
+        let (layer, mut or) = guess_of_ours(&differ, &ours(agree));
+        // What has nothing in common with ours says the same, and not what the reference says.
+        if !or.contains(&Layer::Reference) {
+            or.push(Layer::Reference);
+        }
+        return (layer, or);
+    }
+    match (&theirs[..], agree) {
+        ([one], [_, ..]) => (*one, Vec::new()),
+        ([one], []) => (*one, vec![Layer::Reference]),
+        (_, agree) if ours(agree).is_empty() => (Layer::Wasmtime, vec![Layer::Reference]),
+        _ => (Layer::Wasmtime, Vec::new()),
+    }
+}
+
+/// What the first table at the top of this file says, and what else could be.
+fn guess_of_ours<S: AsRef<str>, T: AsRef<str>>(differ: &[S], agree: &[T]) -> (Layer, Vec<Layer>) {
     let mut backends: Vec<Layer> = differ
         .iter()
         .filter_map(|engine| Layer::backend_of(engine.as_ref()))
@@ -288,7 +350,7 @@ fn guess<S: AsRef<str>>(differ: &[S], agree: &[S]) -> (Layer, Vec<Layer>) {
     let another_right = [Layer::X86_64Backend, Layer::Aarch64Backend]
         .iter()
         .any(|layer| !backends.contains(layer) && right(layer));
-    let interpreter_wrong = has(differ, INTERPRETER);
+    let interpreter_wrong = differ.iter().any(|engine| engine.as_ref() == INTERPRETER);
     match &backends[..] {
         [] if interpreter_wrong && another_right => (Layer::Interpreter, Vec::new()),
         [] if differ.is_empty() => (Layer::Unknown, Vec::new()),
@@ -388,6 +450,29 @@ mod tests {
         assert_eq!(layer(&[x86], &[clif]), (Layer::X86_64Backend, false));
         assert_eq!(layer(&[x86], &[]), (Layer::Translation, false));
         assert_eq!(layer(&[], &[x86]), (Layer::Unknown, true));
+    }
+
+    #[test]
+    fn wasmtime_is_blamed_for_what_it_alone_does() {
+        let ours = ["x86_64", "aarch64", INTERPRETER];
+        for (engine, blamed) in [
+            ("wasmtime", Layer::Wasmtime),
+            ("winch", Layer::Winch),
+            ("pulley", Layer::Pulley),
+        ] {
+            assert_eq!(layer(&[engine], &ours), (blamed, true));
+            assert_eq!(layer(&[engine], &[]), (blamed, false));
+            // What it agrees with says nothing of ours.
+            assert_eq!(layer(&["x86_64"], &[engine]).0, Layer::Translation);
+        }
+        assert_eq!(layer(&["wasmtime"], &["pulley"]), (Layer::Wasmtime, true));
+        assert_eq!(layer(&["winch", "pulley"], &ours), (Layer::Wasmtime, true));
+        assert_eq!(
+            layer(&["winch", "pulley"], &["wasmtime"]).0,
+            Layer::Wasmtime
+        );
+        let all = Blame::of_engines(&[&ours[..], &["wasmtime"]].concat(), &[]);
+        assert!(all.or.contains(&Layer::Reference));
     }
 
     #[test]

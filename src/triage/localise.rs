@@ -241,6 +241,7 @@ fn standing(truth: &Observation, was_cut: bool, observation: &Observation) -> St
     let verdict = if was_cut {
         let mut observation = observation.clone();
         observation.counts_references = false;
+        observation.alive = None;
         observation.teardown.clear();
         compare(truth, &observation).verdict
     } else {

@@ -18,13 +18,22 @@
 //! > the objects listed are exactly those shown and not dropped so far, each with
 //! > count(o) ≥ max(1, held(o))
 //!
+//! A subject may not count, but tell which objects are alive ([`Observation::alive`]). It lists each
+//! of those with 1, and is held to the same rules with "the count is n" read as "it is alive, if
+//! n > 0": after a step
+//!
+//! > alive(o) ⇔ expected(o) > 0 ∧ dropped(o) = (alive(o) ? never : once)
+//!
+//! where, if it collects only with the store, alive(o) ⇐ expected(o) > 0 is all that is asked of
+//! what it has not dropped.
+//!
 //! Only the reference decides what is held: a subject whose tables are wrong is the oracle
 //! `tables`' finding, not this one's.
 
 mod objects;
 
 use crate::finding::{Difference, Place, Seen};
-use crate::observation::{Event, Observation, Outcome, StepObservation};
+use crate::observation::{Alive, Event, Observation, Outcome, StepObservation};
 use crate::state::{State, object};
 use crate::value::{ObjectId, Value};
 use objects::{Entry, Objects};
@@ -40,13 +49,16 @@ pub struct Ledger {
     /// Whether the reference counts, too: then its counts at a host call are as late as the
     /// subject's and say nothing of what is held.
     reference_counts: bool,
+    /// What the subject tells, if it does not count.
+    alive: Option<Alive>,
 }
 
 impl Ledger {
-    /// Nothing is known before the first step.
-    pub fn new(reference: &Observation) -> Ledger {
+    /// Nothing is known before the first step. Of the subject it matters only what it tells.
+    pub fn new(reference: &Observation, subject: &Observation) -> Ledger {
         Ledger {
             reference_counts: reference.counts_references,
+            alive: subject.alive.filter(|_| !subject.counts_references),
             ..Ledger::default()
         }
     }
@@ -71,7 +83,7 @@ impl Ledger {
         }
         let touched = self.objects.take_touched();
         let mut touched = touched.into_iter();
-        touched.find_map(|id| check_settled(id, self.objects.get(id)?))
+        touched.find_map(|id| check_settled(id, self.objects.get(id)?, self.alive))
     }
 
     /// Checks what happened when the store was dropped after the last step.
@@ -83,8 +95,10 @@ impl Ledger {
                 return Some(difference);
             }
         }
-        // Of what nothing holds, the last step has shown that it is gone.
-        let leaked = |entry: &Entry| !entry.dropped && entry.expected() > 0;
+        // Of what nothing holds, the last step has shown that it is gone, unless it may stay.
+        let late = self.alive == Some(Alive::UntilTeardown);
+        let leaked =
+            |entry: &Entry| !entry.dropped && (entry.expected() > 0 || late && entry.shown);
         let (leaked, _) = self.objects.iter().find(|(_, entry)| leaked(entry))?;
         Some(Difference::new(
             Place::Drop(leaked),
@@ -242,6 +256,7 @@ impl Ledger {
                         rule("dropped before"),
                     ));
                 }
+                let held = if self.alive.is_some() { 1 } else { held };
                 let position = counts.binary_search_by_key(&id, |(id, _)| *id);
                 let count = position.ok().map(|position| counts[position].1);
                 (count < Some(held))
@@ -285,19 +300,22 @@ fn results(outcome: &Outcome) -> impl Iterator<Item = ObjectId> {
 }
 
 /// Checks one object when everything is settled.
-fn check_settled(id: ObjectId, entry: &Entry) -> Option<Difference> {
-    let expected = entry.expected();
-    if expected > 0 && entry.dropped {
+fn check_settled(id: ObjectId, entry: &Entry, alive: Option<Alive>) -> Option<Difference> {
+    let held = entry.expected();
+    if held > 0 && entry.dropped {
         return Some(dropped_while_held(id, entry));
     }
-    if entry.counted.unwrap_or(0) != expected {
+    let late = alive == Some(Alive::UntilTeardown) && held == 0 && !entry.dropped;
+    let expected = if alive.is_some() { held.min(1) } else { held };
+    let counted = entry.counted.unwrap_or(0);
+    if counted != expected && !(late && counted == 1) {
         return Some(Difference::new(
             Place::Count(id),
             Seen::Number(expected),
             entry.counted.map_or(Seen::Absent, Seen::Number),
         ));
     }
-    (expected == 0 && entry.shown && !entry.dropped).then(|| {
+    (held == 0 && entry.shown && !entry.dropped && !late).then(|| {
         Difference::new(
             Place::Drop(id),
             rule("dropped, since nothing holds it"),

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use parallax_oracles::{Observation, OracleName, Verdict, compare, compare_own};
+use parallax_oracles::{Alive, Observation, OracleName, Verdict, compare, compare_own};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::alive;
 use crate::model::{History, ops};
 use crate::mutate::{Expected, HELD, Mutate, Pick, STATE, TRACE, TRACE_ONLY};
 
@@ -33,6 +34,37 @@ proptest! {
         prop_assert_eq!(compare_own(subject, subject), None);
         // A subject that does not count is held to the rest alone.
         prop_assert_eq!(compare(reference, reference).verdict, Verdict::Agreed);
+    }
+}
+
+proptest! {
+    #![proptest_config(Config::with_cases(CASES))]
+
+    #[test]
+    fn right_histories_of_what_is_alive_agree(history in history()) {
+        for until in [Alive::UntilSettled, Alive::UntilTeardown] {
+            let History { reference, subject } = &alive::told(history.clone(), until);
+            let comparison = compare(reference, subject);
+            prop_assert_eq!(&comparison.verdict, &Verdict::Agreed, "{:?}", until);
+            let steps = subject.steps.len() as u64;
+            prop_assert_eq!(comparison.tallies[OracleName::Refcounts].checked, steps + 1);
+        }
+    }
+}
+
+#[test]
+fn every_wrong_drop_and_life_is_found() {
+    for until in [Alive::UntilSettled, Alive::UntilTeardown] {
+        let told = history().prop_map(move |history| alive::told(history, until));
+        let says_something = |name: &str| {
+            !alive::OF_COUNTS.contains(&name)
+                && (until == Alive::UntilSettled || !alive::OF_SETTLING.contains(&name))
+        };
+        let mutations = TRACE.iter().filter(|(name, _)| says_something(name));
+        let mutations: Vec<_> = mutations.copied().collect();
+        each_mutation(&mutations, told, |_, history, expected| {
+            check_found(history, expected)
+        });
     }
 }
 
@@ -71,6 +103,7 @@ fn check_trace(
 /// Applies each mutation to each of many histories, and `check`s what is found.
 fn each_mutation(
     mutations: &[(&'static str, Mutate)],
+    history: impl Strategy<Value = History>,
     check: impl Fn(&Observation, &History, &Expected) -> Result<(), TestCaseError>,
 ) {
     let applied = RefCell::new(BTreeMap::new());
@@ -87,7 +120,7 @@ fn each_mutation(
         Ok(())
     };
     TestRunner::new(Config::with_cases(CASES))
-        .run(&(history(), any::<u64>()), property)
+        .run(&(history, any::<u64>()), property)
         .unwrap_or_else(|error| panic!("{error}"));
     let applied = applied.into_inner();
     for (name, _) in mutations {
@@ -98,7 +131,7 @@ fn each_mutation(
 
 #[test]
 fn every_wrong_count_and_drop_is_found() {
-    each_mutation(TRACE, |before, history, expected| {
+    each_mutation(TRACE, history(), |before, history, expected| {
         check_found(history, expected)?;
         check_trace(before, history, expected)
     });
@@ -106,15 +139,19 @@ fn every_wrong_count_and_drop_is_found() {
 
 #[test]
 fn what_is_left_open_within_a_step_is_found_between_our_own_engines() {
-    each_mutation(TRACE_ONLY, check_trace);
+    each_mutation(TRACE_ONLY, history(), check_trace);
 }
 
 #[test]
 fn every_wrong_slot_and_handle_is_found() {
-    each_mutation(HELD, |_, history, expected| check_found(history, expected));
+    each_mutation(HELD, history(), |_, history, expected| {
+        check_found(history, expected)
+    });
 }
 
 #[test]
 fn every_wrong_state_and_outcome_is_found() {
-    each_mutation(STATE, |_, history, expected| check_found(history, expected));
+    each_mutation(STATE, history(), |_, history, expected| {
+        check_found(history, expected)
+    });
 }

@@ -1,5 +1,6 @@
 //! Properties of the oracles, over histories of a small world whose right observations are known.
 
+mod alive;
 mod histories;
 mod junk;
 mod model;

@@ -9,11 +9,11 @@ use parallax_oracles::{Changes, Entity, Event, FuncIdentity, Outcome, Owner, Val
 use super::handle::slot;
 use super::host::{self, Data, Made};
 use super::outcome::outcome_of;
-use super::segments::{self, Imported};
 use super::visible;
 use super::{Wasmi, guard};
 use crate::case::module::{self as decoded, ImportKind};
 use crate::case::{Action, Case, ImportSource, LinkPlan, OpcodeSet};
+use crate::engine::segments::{self, Imported};
 use crate::engine::shadow::Shadows;
 use crate::engine::{Refusal, Run};
 

@@ -59,7 +59,7 @@ impl History {
         reference: &Observation,
         teardown: &[Event],
     ) -> Option<(usize, Difference)> {
-        let mut ledger = Ledger::new(reference);
+        let mut ledger = Ledger::new(reference, &observe([]));
         let mut steps = self.0.iter().enumerate();
         steps
             .find_map(|(n, (reference, subject))| Some((n, ledger.step(reference, subject)?)))

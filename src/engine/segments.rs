@@ -1,8 +1,10 @@
-//! What is changed in a module before wasmi gets it.
+//! What is changed in a module before an engine gets it that hands out no instance where
+//! instantiation fails: wasmi and Wasmtime.
 //!
-//! See [`super`] for why. A start section is cut out, because we call the start function
-//! ourselves. Where an active segment is going to be out of bounds, it and those after it are made
-//! passive: exactly the segments that the specification leaves undropped when that happens.
+//! By the specification the instance exists even so, and functions that it left in a shared table
+//! go on working. So a start section is cut out, because we call the start function ourselves, after
+//! instantiation. And where an active segment is going to be out of bounds, it and those after it
+//! are made passive: exactly the segments that the specification leaves undropped when that happens.
 
 use std::borrow::Cow;
 
