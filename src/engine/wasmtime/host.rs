@@ -8,12 +8,12 @@ use ::wasmtime::{
     Memory, MemoryTypeBuilder, Mutability, OwnedRooted, Ref, RefType, Rooted, StoreLimits,
     StoreLimitsBuilder, Table, TableType, V128, Val, ValType,
 };
-use parallax_oracles::{Event, FuncIdentity, ObjectId, TrapKind, Value};
+use parallax_oracles::{Event, FuncIdentity, ObjectId, Reason, TrapKind, Value};
 
 use super::config::{Knobs, Polling};
 use super::functions::{self, Functions};
 use super::objects::{HostObject, Log};
-use super::outcome::{HostTrap, told};
+use super::outcome::{HostEnd, told};
 use crate::case::host::memory_pattern;
 use crate::case::module as decoded;
 use crate::case::settings::Destructor;
@@ -203,13 +203,16 @@ fn answer(
         args,
         counts: alive.into_iter().map(|id| (id, 1)).collect(),
     });
+    if answer.enough {
+        return Err(Error::new(HostEnd::Inconclusive(Reason::HostCalls)));
+    }
     for id in &answer.keep {
         if let Some(object) = object_among(&caller, params, *id) {
             keep(&mut caller, *id, object)?;
         }
     }
     if let Some(kind) = answer.trap {
-        return Err(Error::new(HostTrap(kind)));
+        return Err(Error::new(HostEnd::Trap(kind)));
     }
     if answer.collect {
         caller.gc(None)?;
@@ -242,7 +245,7 @@ fn interrupt(caller: &mut Caller<'_, Data>) -> Result<(), Error> {
             Ok(())
         }
         Polling::Fuel => caller.set_fuel(0),
-        Polling::Never => Err(Error::new(HostTrap(TrapKind::Interrupted))),
+        Polling::Never => Err(Error::new(HostEnd::Trap(TrapKind::Interrupted))),
     }
 }
 

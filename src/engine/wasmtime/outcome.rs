@@ -10,17 +10,25 @@ use super::Flavour;
 use super::objects::HostObject;
 use crate::engine::Refusal;
 
-/// How a trap that a host function asked for travels through Wasmtime.
+/// How what a host function does instead of returning travels through Wasmtime.
 #[derive(Clone, Copy, Debug)]
-pub struct HostTrap(pub TrapKind);
+pub enum HostEnd {
+    /// It traps.
+    Trap(TrapKind),
+    /// The case ends without a verdict.
+    Inconclusive(Reason),
+}
 
-impl fmt::Display for HostTrap {
+impl fmt::Display for HostEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self {
+            HostEnd::Trap(kind) => kind.fmt(f),
+            HostEnd::Inconclusive(reason) => reason.fmt(f),
+        }
     }
 }
 
-impl StdError for HostTrap {}
+impl StdError for HostEnd {}
 
 /// An error with its causes, in one line.
 pub fn told(error: &Error) -> String {
@@ -31,8 +39,10 @@ pub fn told(error: &Error) -> String {
 /// How an error of a call is shown. `armed` says whether the host asked for an interrupt in this
 /// step; otherwise it was the watchdog, or as much fuel as no program that ends takes.
 pub fn of_call(error: &Error, armed: bool) -> Outcome {
-    if let Some(HostTrap(kind)) = error.downcast_ref() {
-        return Outcome::Trapped(*kind);
+    match error.downcast_ref() {
+        Some(HostEnd::Trap(kind)) => return Outcome::Trapped(*kind),
+        Some(HostEnd::Inconclusive(reason)) => return Outcome::Inconclusive(*reason),
+        None => {}
     }
     if error.is::<GcHeapOutOfMemory<()>>() || error.is::<GcHeapOutOfMemory<HostObject>>() {
         return Outcome::Inconclusive(Reason::AllocationRefused);
