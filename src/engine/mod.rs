@@ -18,6 +18,11 @@ use parallax_oracles::{Alive, Changes, Event, Finding, Observation, Outcome, Ste
 
 use crate::case::{Action, Case};
 
+/// What an engine of Wasmtime says about an object that nothing holds and that is still alive, where code
+/// may have filled a table over it without giving it up: tables are initialised eagerly, so that
+/// Wasmtime's compiler takes `table.fill` with null for a `memset`, and references are counted.
+pub const FILLED_OVER: &str = "a table may have been filled over it with no write barrier";
+
 /// Something that runs cases.
 pub trait Engine {
     /// The name by which it is chosen and reported.

@@ -21,16 +21,15 @@ mod outcome;
 mod run;
 mod visible;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::HashMap;
 use std::sync::Arc;
+
+use parallax_oracles::{Finding, Place, Seen};
 
 use self::config::Knobs;
 use super::shadow::Shadows;
 use super::version::locked_version;
-use super::{Engine, Refusal, Run};
+use super::{Engine, FILLED_OVER, Refusal, Run};
 use crate::case::{Case, Settings};
 use crate::panics;
 use crate::runtime::watchdog::Clock;
@@ -85,6 +84,8 @@ pub struct Wasmtime {
     flavour: Flavour,
     engines: HashMap<Knobs, Kept>,
     shadows: Shadows<u64>,
+    /// Whether [`FILLED_OVER`] can be said of the last case.
+    fills_over: bool,
 }
 
 /// A Wasmtime engine, and the clock over calls into it.
@@ -101,6 +102,7 @@ impl Wasmtime {
             flavour,
             engines: HashMap::new(),
             shadows: Shadows::default(),
+            fills_over: false,
         }
     }
 
@@ -136,9 +138,19 @@ impl Engine for Wasmtime {
         version()
     }
 
+    fn remark(&self, finding: &Finding) -> Option<&'static str> {
+        let leak = match (&finding.place, &finding.reference, &finding.subject) {
+            (Place::Count(_), Seen::Number(0), Seen::Number(1) | Seen::Absent) => true,
+            (Place::Drop(_), Seen::Rule(rule), Seen::Absent) => rule.starts_with("dropped, since"),
+            _ => false,
+        };
+        (leak && self.fills_over).then_some(FILLED_OVER)
+    }
+
     fn start<'run>(&'run mut self, case: &'run Case) -> Result<Box<dyn Run + 'run>, Refusal> {
         let knobs = Knobs::of(&case.settings, self.flavour);
         let kept = self.engine(&knobs)?;
+        self.fills_over = knobs.fills_over() && case.modules.iter().any(module::fills_tables);
         let (flavour, shadows) = (self.flavour, &mut self.shadows);
         panics::catch(|| run::WasmtimeRun::start(flavour, &knobs, &kept, shadows, case))
             .unwrap_or_else(|panic| Err(Refusal::Failed(format!("panicked: {panic}"))))

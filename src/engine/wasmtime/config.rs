@@ -100,6 +100,11 @@ impl Knobs {
         }
     }
 
+    /// Whether `table.fill` may leak what it replaces, see [`super::FILLED_OVER`].
+    pub fn fills_over(&self) -> bool {
+        self.collector == Some(Managed::Counting) && !self.lazy_tables
+    }
+
     /// The configuration: WebAssembly 2.0 with SIMD.
     pub fn config(&self, flavour: Flavour) -> Config {
         let mut config = Config::new();

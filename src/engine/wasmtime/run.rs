@@ -26,6 +26,9 @@ use crate::runtime::watchdog::Clock;
 /// How much more fuel a step gets than the reference gets for it. What ends in the reference takes
 /// less, whatever an engine counts as one.
 const FUEL_FACTOR: u64 = 64;
+/// Fuel for bulk operations: Wasmtime counts every byte and element, before it looks whether they
+/// are within bounds, where the reference counts less.
+const FUEL_FOR_BULK: u64 = 1 << 36;
 
 /// A run of a case.
 pub struct WasmtimeRun<'run> {
@@ -127,7 +130,7 @@ impl<'run> WasmtimeRun<'run> {
             Polling::Fuel => {
                 let fuel = self.case.settings.fuel.saturating_mul(FUEL_FACTOR);
                 // It is counted with a sign.
-                let fuel = fuel.clamp(1 << 20, i64::MAX as u64);
+                let fuel = fuel.saturating_add(FUEL_FOR_BULK).min(i64::MAX as u64);
                 let set = self.store.set_fuel(fuel);
                 set.map_err(|error| outcome::told(&error))?;
             }
