@@ -55,13 +55,22 @@ impl Target {
 
     fn parse(log: &str) -> Target {
         let mut target = Target::default();
-        for line in log.lines() {
-            if let Some(rest) = line.strip_prefix('#') {
-                target.status(rest);
+        // Runs of the starts before the last: one that finds something ends, and is started again.
+        let mut before = 0;
+        let mut lines = log.lines();
+        while let Some(line) = lines.next() {
+            if line.starts_with("INFO: Seed:") {
+                before = target.runs;
+            } else if let Some(rest) = line.strip_prefix('#') {
+                target.status(rest, before);
             } else if let Some(done) = line.strip_prefix("parallax: ") {
                 target.done = Some(done.to_string());
             } else if let Some(runs) = line.strip_prefix("stat::number_of_executed_units:") {
-                target.runs = runs.trim().parse().unwrap_or(target.runs);
+                let runs = runs.trim().parse::<u64>();
+                target.runs = runs.map_or(target.runs, |runs| before + runs);
+            } else if target.found.is_none() && line.contains(" panicked at ") {
+                // What is found is told by a panic, in the lines after the place.
+                target.found = lines.next().map(|it| it.trim().to_string());
             } else if target.found.is_none()
                 && (line.contains("ERROR: ") || line.contains("differ after step"))
             {
@@ -72,11 +81,12 @@ impl Target {
     }
 
     /// A line such as `#256 NEW cov: 912 ft: 2100 corp: 12/30Kb …`.
-    fn status(&mut self, rest: &str) {
+    fn status(&mut self, rest: &str, before: u64) {
         let mut words = rest.split_ascii_whitespace();
-        let Some(runs) = words.next().and_then(|it| it.parse().ok()) else {
+        let Some(runs) = words.next().and_then(|it| it.parse::<u64>().ok()) else {
             return;
         };
+        let runs = before + runs;
         self.runs = self.runs.max(runs);
         while let Some(word) = words.next() {
             match word {
@@ -112,12 +122,17 @@ mod tests {
              #300\tNEW    cov: 912 ft: 2100 corp: 12/30Kb lim: 4096 exec/s: 150 rss: 100Mb\n\
              #301\tREDUCE cov: 912 ft: 2100 corp: 12/29Kb lim: 4096 exec/s: 150 rss: 100Mb\n\
              # no number\n\
+             thread '<unnamed>' (12) panicked at src/libfuzzer.rs:130:9:\n\
              traps differ after step 3 at outcome: reference …\n\
              ==1== ERROR: libFuzzer: deadly signal\n\
-             stat::number_of_executed_units: 345\n",
+             stat::number_of_executed_units: 345\n\
+             INFO: Seed: 2\n\
+             #13\tINITED cov: 912 ft: 2100 corp: 13/30Kb exec/s: 0 rss: 90Mb\n\
+             #20\tNEW    cov: 930 ft: 2200 corp: 14/31Kb lim: 4096 exec/s: 150 rss: 100Mb\n\
+             stat::number_of_executed_units: 55\n",
         );
-        assert_eq!((target.runs, target.edges, target.corpus), (345, 912, 12));
-        assert_eq!(target.course, [(2, 600), (300, 912)]);
+        assert_eq!((target.runs, target.edges, target.corpus), (400, 930, 14));
+        assert_eq!(target.course, [(2, 600), (300, 912), (365, 930)]);
         assert_eq!(
             target.done.as_deref(),
             Some("256 cases, x86_64: 256 compared; 0 diverged")

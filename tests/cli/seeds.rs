@@ -42,3 +42,39 @@ fn seeds_are_written_and_old_ones_go() {
     assert_eq!(ran.status, Some(2), "{ran:?}");
     assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
 }
+
+#[test]
+fn modules_of_kept_cases_are_seeds_as_they_are() {
+    let folder = Folder::new();
+    let root = folder.path().display().to_string();
+    let (kept, seeds) = (
+        folder.path().join("corpus/known"),
+        folder.path().join("corpus/differential"),
+    );
+    fs::create_dir_all(&kept).expect("a folder");
+    fs::create_dir_all(&seeds).expect("a folder");
+    let module = "(module (func (export \"f\") (result i32) i32.const 7))";
+    let large = format!(
+        "(module (memory 1) (data (i32.const 0) \"{}\"))",
+        "x".repeat(5_000)
+    );
+    fs::write(
+        kept.join("some.wast"),
+        format!("{module}\n{large}\n{module}"),
+    )
+    .expect("a file");
+    fs::write(seeds.join("kept-gone-0.wasm"), "").expect("a file");
+    assert_eq!(parallax(["seeds", "--root", &root]).status, Some(0));
+    let names = fs::read_dir(&seeds).expect("a folder");
+    let names = names.map(|entry| {
+        entry
+            .expect("a file")
+            .file_name()
+            .into_string()
+            .expect("text")
+    });
+    let names: Vec<String> = names.filter(|name| name.starts_with("kept-")).collect();
+    assert_eq!(names, ["kept-some-0.wasm"]);
+    let ran = parallax(["repro", &seeds.join(&names[0]).display().to_string()]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+}
