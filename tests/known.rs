@@ -87,7 +87,7 @@ fn an_engine_with_a_known_fault_fails_its_case_and_no_other_does() {
             let mut alike = KNOWN.iter().filter(|known| fault.looks_like(known));
             if alike.any(has) && !fault.is_averted() {
                 assert!(
-                    !failures.is_empty(),
+                    !failures.is_empty() || fault.is_open(&version),
                     "{} ({version}) no longer has the fault {}: remove it",
                     info.name,
                     fault.name
@@ -130,7 +130,15 @@ fn a_case_that_meets_a_known_fault_says_so_and_nothing_else() {
             .iter()
             .filter(|known| fault.looks_like(known) && is_here(known) && !known.is_averted());
         let expected: Vec<&str> = alike.map(|known| known.name).collect();
-        assert_eq!(names(&known), expected, "in the case of {}", fault.name);
+        let open = engines
+            .iter()
+            .any(|info| fault.is_of(info.name, &info.version) && fault.is_open(&info.version));
+        let known = names(&known);
+        assert!(
+            known == expected || open && known.iter().all(|name| expected.contains(name)),
+            "{known:?} in the case of {}",
+            fault.name
+        );
     }
 }
 

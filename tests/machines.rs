@@ -1,5 +1,5 @@
-//! Code that an emulator runs, and CLIF that is interpreted, traps, stops, grows and collects as code
-//! does that the host runs.
+//! Code that the host or an emulator runs, and CLIF that is interpreted: it traps, stops, grows and
+//! collects in the same way.
 
 use parallax::case::Settings;
 use parallax::case::settings::{Destructor, MemoryStyle};
@@ -12,8 +12,8 @@ fn script(text: &str) -> Script {
     script_from_file(text.as_bytes(), "test.wast").expect("a script")
 }
 
-/// The engines whose code the host does not run itself, as far as this build has them.
-const NAMES: [&str; 2] = ["aarch64", "clif"];
+/// The engines whose code runs in different ways, as far as this build has them.
+const NAMES: [&str; 3] = ["x86_64", "aarch64", "clif"];
 
 fn engines() -> impl Iterator<Item = Box<dyn Engine>> {
     NAMES
@@ -126,7 +126,8 @@ fn code_that_does_not_end_is_stopped() {
            (loop (call $g) (br_if 0 (i32.eqz (local.get 0))))) (func $g)",
     ] {
         let case = script(&format!("(module {endless})\n(invoke \"run\")")).case;
-        for mut engine in engines() {
+        // On the host it takes a clock, and time (`runtime::watchdog`).
+        for mut engine in engines().filter(|engine| engine.name() != registry::DIRECT) {
             let seen = observe(engine.as_mut(), &case).expect("the engine runs it");
             assert_eq!(
                 seen.steps[1].outcome,
@@ -177,6 +178,68 @@ fn what_grows_is_where_code_looks_for_it() {
     }
 }
 
+/// What the host asks for in the middle of a call stops wasm at the next loop header, or at the next
+/// function entry, and not before.
+#[test]
+fn an_interrupt_stops_wasm_where_it_looks_for_one() {
+    let text = r#"
+(module
+  (import "parallax" "tick" (func $tick))
+  (global $g (mut i32) (i32.const 0))
+  (memory 1)
+  (func $callee)
+  (func (export "loop") (param i32)
+    (loop $next
+      (global.set $g (i32.add (global.get $g) (i32.const 1)))
+      (call $tick)
+      (i32.store (i32.const 8) (global.get $g))
+      (br_if $next (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+  (func (export "entry")
+    (call $tick)
+    (i32.store (i32.const 8) (i32.const 77))
+    (call $callee)
+    (i32.store (i32.const 8) (i32.const 78)))
+  (func (export "neither") (result i32)
+    (call $tick)
+    (i32.const 5))
+  (func (export "stored") (result i32) (i32.load (i32.const 8))))
+"#;
+    let interrupted = |steps: &str, at: u64| {
+        let settings = format!(";;! host-imports = true\n;;! interrupt-at = {at}\n");
+        script(&format!("{settings}{text}{steps}"))
+    };
+    for mut engine in engines() {
+        for memory_style in [MemoryStyle::Static, MemoryStyle::Dynamic] {
+            for (steps, at) in [
+                // The third turn is finished, and the fourth not begun.
+                (
+                    "(assert_trap (invoke \"loop\" (i32.const 9)) \"interrupt\")
+                     (assert_return (invoke \"stored\") (i32.const 3))
+                     (assert_return (invoke \"loop\" (i32.const 2)))
+                     (assert_return (invoke \"stored\") (i32.const 5))",
+                    3,
+                ),
+                (
+                    "(assert_trap (invoke \"entry\") \"interrupt\")
+                     (assert_return (invoke \"stored\") (i32.const 77))
+                     (assert_return (invoke \"entry\"))
+                     (assert_return (invoke \"stored\") (i32.const 78))",
+                    1,
+                ),
+                (
+                    "(assert_return (invoke \"neither\") (i32.const 5))
+                     (assert_return (invoke \"stored\") (i32.const 0))",
+                    1,
+                ),
+            ] {
+                let mut script = interrupted(steps, at);
+                script.case.settings.memory_style = memory_style;
+                check(engine.as_mut(), &script);
+            }
+        }
+    }
+}
+
 /// Frames hold references across calls that collect, some of them alone.
 const REFERENCES: &str = r#"
 (module
@@ -216,7 +279,7 @@ fn collections_find_what_frames_hold() {
 
 fn find_what_frames_hold(engine: &mut dyn Engine) {
     let mut reference = registry::make(registry::REFERENCE).expect("usable");
-    let mut direct = registry::make("x86_64").ok();
+    let mut direct = registry::make(registry::DIRECT).ok();
     for activations_capacity in [1, 2, 7, 512] {
         for destructor in [
             Destructor::None,

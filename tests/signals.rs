@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 
 use parallax::case::wast::case_from_file;
+use parallax::engine::registry;
 use parallax::harness::Harness;
 use parallax_oracles::Verdict;
 
@@ -31,7 +32,7 @@ fn trap() {
         (assert_trap (invoke "divide") "integer divide by zero")
         (assert_trap (invoke "stop") "unreachable")"#;
     let case = case_from_file(script.as_bytes(), "signals.wast").expect("a valid script");
-    let mut harness = Harness::new(&["x86_64"]).expect("the engine is there");
+    let mut harness = Harness::new(&[registry::DIRECT]).expect("the engine is there");
     assert_eq!(harness.examine(&case).verdict, Verdict::Agreed);
 }
 

@@ -637,6 +637,8 @@ impl Drop for CompiledRun<'_> {
 #[cfg(test)]
 mod clif_tests;
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod feature_tests;
 #[cfg(test)]
 mod layout_tests;

@@ -8,11 +8,23 @@ use super::wasmi::Wasmi;
 use super::wasmtime::{self, Flavour, Wasmtime};
 use super::{Engine, version};
 use crate::codegen::{Backend, Generation, Isa};
-use crate::runtime::machine::Execution;
+use crate::runtime::machine::{Execution, HOST};
 use crate::score::Fault;
 
 /// The engine whose word counts when two differ.
 pub const REFERENCE: &str = "wasmi";
+
+/// The engine whose code the host runs itself, by default: that of the host's own ISA.
+pub const DIRECT: &str = match HOST {
+    Isa::Aarch64 => "aarch64",
+    _ => "x86_64",
+};
+
+/// The same code, run by the emulator.
+pub const EMULATED: &str = match HOST {
+    Isa::Aarch64 => "aarch64-emulated",
+    _ => "x86_64-emulated",
+};
 
 /// An engine that compiles.
 struct CompiledEngine {
@@ -43,22 +55,11 @@ const COMPILED: &[CompiledEngine] = &[
     // The host's own code in the emulator: what the emulator is worth can be seen beside the host
     // itself.
     CompiledEngine {
-        name: if cfg!(target_arch = "aarch64") {
-            "aarch64-emulated"
-        } else {
-            "x86_64-emulated"
-        },
+        name: EMULATED,
         execution: Execution::Emulated,
         ..compiled("", HOST, Generation::Cranelift0_112, false)
     },
 ];
-
-/// The host's own ISA, of those there are engines for.
-const HOST: Isa = if cfg!(target_arch = "aarch64") {
-    Isa::Aarch64
-} else {
-    Isa::X86_64
-};
 
 const fn compiled(
     name: &'static str,

@@ -8,10 +8,13 @@
 //! - Both views are mapped for the whole life of the arena and of the same size.
 //! - Code below `used` is not written to until `truncate` is called, which the owner does only
 //!   while none of what it forgets is running.
+//! - What was written is published (`host_isa`) before anybody gets its address, by the thread that
+//!   will run it.
 
 use std::io;
 use std::ptr::NonNull;
 
+use super::host_isa;
 use crate::codegen::CompiledModule;
 use crate::codegen::compiled::{LibCall, Relocation, RelocationKind, RelocationTarget};
 
@@ -119,6 +122,14 @@ impl CodeArena {
                 RelocationTarget::LibCall(call) => lib_calls(call),
             };
             apply(code, base, relocation, target)?;
+        }
+        // SAFETY: both views are mapped there, and `code` is not used any more.
+        unsafe {
+            host_isa::publish(
+                self.writable.as_ptr().add(start),
+                self.executable.as_ptr().add(start),
+                len,
+            );
         }
         self.used = start + len;
         Ok(base)

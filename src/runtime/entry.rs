@@ -1,4 +1,5 @@
-//! The way into wasm, out to builtins, and out by a trap, on an x86-64 host.
+//! The way into wasm, out to builtins, and out by a trap, where the host runs the code. The
+//! instructions that it takes are in `host_isa`.
 //!
 //! # Invariants
 //! - [`call`] is the only way into generated code. It saves all callee-saved registers and the
@@ -6,21 +7,21 @@
 //! - Generated code leaves through a builtin's stub, which records the frame pointer and return
 //!   address of the wasm frame and calls `builtin_entry`. That function returns before anything
 //!   is unwound: if the builtin trapped it returns the activation, and the stub, which is not
-//!   Rust, jumps to `landing`. So no frame of Rust is ever jumped over.
-//! - A fault in generated code is redirected to `landing` by the signal handler. Frames of
+//!   Rust, jumps to where wasm is left. So no frame of Rust is ever jumped over.
+//! - A fault in generated code is redirected to the same place by the signal handler. Frames of
 //!   generated code own nothing.
 //! - The store behind a vmctx is only reached through the raw pointer given to [`call`] while
 //!   that runs; no reference to it is alive across the call.
 
-use std::arch::naked_asm;
 use std::cell::Cell;
+use std::mem::offset_of;
 use std::ops::Range;
 
 use parallax_oracles::TrapKind;
 
+use super::host_isa;
 use super::store::Store;
 use crate::translate::builtins::Builtin;
-use crate::translate::layout::{head, interrupts};
 
 /// Bytes of stack that wasm may use.
 pub const WASM_STACK_BYTES: u64 = 512 << 10;
@@ -61,12 +62,16 @@ pub enum Stopped {
         /// The address of the operand.
         address: u64,
     },
-    /// A store of a vector, half of which is beyond a memory, has written the other half.
+    /// A store that is partly beyond a memory has, or may have, written the other part.
     Torn {
         /// The address of the instruction.
         pc: u64,
         /// The address that it stored to.
         address: u64,
+        /// Of how many bytes from there on those that are in the memory are written.
+        written: u64,
+        /// The address that faulted.
+        fault: u64,
     },
     /// It went on for too long.
     Hung,
@@ -100,6 +105,12 @@ pub(super) fn current() -> *const Activation {
 }
 
 impl Activation {
+    /// Where the instructions that enter wasm put the stack pointer to come back to.
+    pub(super) const SAVED_STACK_POINTER: usize = offset_of!(Activation, saved_stack_pointer);
+
+    /// Where they put their own frame pointer.
+    pub(super) const ENTRY_FRAME_POINTER: usize = offset_of!(Activation, entry_frame_pointer);
+
     /// An entry into code that is emulated or interpreted, on a stack of its own.
     pub(super) fn emulated(stack: Range<u64>, outer_exit: (u64, u64)) -> Activation {
         Activation {
@@ -210,7 +221,7 @@ pub unsafe fn call(
     let trapped = unsafe {
         let activation = &raw mut activation;
         CURRENT.set(activation);
-        let trapped = enter(
+        let trapped = host_isa::enter(
             activation,
             target.trampoline,
             target.vmctx,
@@ -231,111 +242,25 @@ pub unsafe fn call(
     }
 }
 
-/// Saves what must survive and calls the trampoline; 0 if it returned, 1 if it landed.
-#[unsafe(naked)]
-unsafe extern "C" fn enter(
-    activation: *mut Activation,
-    trampoline: u64,
-    callee_vmctx: u64,
-    caller_vmctx: u64,
-    code: u64,
-    values: u64,
-) -> u64 {
-    naked_asm!(
-        "push rbp",
-        "mov rbp, rsp",
-        "push rbx",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
-        "sub rsp, 8",
-        "mov [rdi + {stack_pointer}], rsp",
-        "mov [rdi + {frame_pointer}], rbp",
-        "mov rax, rsi",
-        "mov rdi, rdx",
-        "mov rsi, rcx",
-        "mov rdx, r8",
-        "mov rcx, r9",
-        "call rax",
-        "xor eax, eax",
-        "add rsp, 8",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
-        "ret",
-        stack_pointer = const std::mem::offset_of!(Activation, saved_stack_pointer),
-        frame_pointer = const std::mem::offset_of!(Activation, entry_frame_pointer),
-    )
-}
-
-/// Where wasm is left by a trap: returns 1 from [`enter`], given the activation in `rdi`.
-#[unsafe(naked)]
-pub(super) unsafe extern "C" fn landing() {
-    naked_asm!(
-        "mov rsp, [rdi + {stack_pointer}]",
-        "mov eax, 1",
-        "add rsp, 8",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
-        "ret",
-        stack_pointer = const std::mem::offset_of!(Activation, saved_stack_pointer),
-    )
-}
-
 /// What [`builtin_entry`] returns, in two registers.
 #[repr(C)]
-struct Answer {
+pub(super) struct Answer {
     value: u64,
     /// The activation to land in, or null.
     trapped: *const Activation,
 }
 
-/// What all stubs go through: records the exit, collects the arguments, calls the builtin.
-#[unsafe(naked)]
-unsafe extern "C" fn leave() {
-    naked_asm!(
-        "mov r10, [rdi + {interrupts}]",
-        "mov r11, [rsp]",
-        "mov [r10 + {frame_pointer}], rbp",
-        "mov [r10 + {return_address}], r11",
-        "push r9",
-        "push r8",
-        "push rcx",
-        "push rdx",
-        "push rsi",
-        "push rdi",
-        "mov rdi, rsp",
-        "mov esi, eax",
-        "sub rsp, 8",
-        "call {builtin_entry}",
-        "add rsp, 56",
-        "test rdx, rdx",
-        "jnz 2f",
-        "ret",
-        "2:",
-        "mov rdi, rdx",
-        "jmp {landing}",
-        interrupts = const head::INTERRUPTS,
-        frame_pointer = const interrupts::EXIT_FRAME_POINTER,
-        return_address = const interrupts::EXIT_RETURN_ADDRESS,
-        builtin_entry = sym builtin_entry,
-        landing = sym landing,
-    )
-}
-
 /// Runs a builtin for generated code: `arguments` are the six argument registers, vmctx first.
-unsafe extern "C" fn builtin_entry(arguments: *const [u64; 6], builtin: u32) -> Answer {
+///
+/// # Safety
+/// Only a builtin's stub may call it, with the address of what generated code left in registers.
+pub(super) unsafe extern "C" fn builtin_entry(arguments: *const [u64; 6], builtin: u32) -> Answer {
     // SAFETY: the stub passes the address of six words on the stack.
-    let arguments = unsafe { *arguments };
+    let mut arguments = unsafe { *arguments };
     let builtin = Builtin::ALL[builtin as usize];
+    if !host_isa::EXTENDS_ARGUMENTS {
+        builtin.zero_extend(&mut arguments[1..]);
+    }
     let result = std::panic::catch_unwind(|| {
         // SAFETY: generated code passes a vmctx of the store that `call` was given, of which no
         // reference is alive.
@@ -356,32 +281,3 @@ unsafe extern "C" fn builtin_entry(arguments: *const [u64; 6], builtin: u32) -> 
     unsafe { (*trapped).stop(stopped) };
     Answer { value: 0, trapped }
 }
-
-macro_rules! stubs {
-    ($(
-        $(#[$doc:meta])*
-        $name:ident( $( $param:ident: $ty:ident ),* ) $( -> $result:ident )?;
-    )*) => {
-        mod stub {
-            use super::*;
-            $(
-                #[unsafe(naked)]
-                pub(super) unsafe extern "C" fn $name() {
-                    naked_asm!(
-                        "mov eax, {number}",
-                        "jmp {leave}",
-                        number = const Builtin::$name as u32,
-                        leave = sym leave,
-                    )
-                }
-            )*
-        }
-
-        /// The addresses of the builtins, by number.
-        pub fn builtin_addresses() -> [u64; Builtin::ALL.len()] {
-            [ $( stub::$name as *const () as u64, )* ]
-        }
-    };
-}
-
-crate::for_each_builtin!(stubs);

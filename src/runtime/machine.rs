@@ -8,15 +8,12 @@
 use std::ops::Range;
 
 use super::entry::{self, Stopped, Target};
+use super::host_isa;
+pub use super::host_isa::ISA as HOST;
 use super::interpreter::Interpreter;
 use super::libcalls;
 use super::store::Store;
 use crate::case::Settings;
-#[cfg(target_arch = "aarch64")]
-use crate::case::features::Aarch64Feature;
-use crate::case::features::Feature;
-#[cfg(target_arch = "x86_64")]
-use crate::case::features::X86Feature;
 use crate::codegen::compiled::LibCall;
 use crate::codegen::{CompiledModule, Generator, Isa};
 use crate::translate::builtins::Builtin;
@@ -40,8 +37,7 @@ impl Execution {
     pub const fn of(isa: Isa) -> Execution {
         match isa {
             Isa::Clif => Execution::Interpreted,
-            Isa::X86_64 if cfg!(target_arch = "x86_64") => Execution::Direct,
-            Isa::Aarch64 if cfg!(target_arch = "aarch64") => Execution::Direct,
+            isa if isa as u8 == HOST as u8 => Execution::Direct,
             Isa::X86_64 | Isa::Aarch64 => Execution::Emulated,
         }
     }
@@ -79,7 +75,7 @@ impl Machine {
     /// name.
     pub fn lacks(&self, settings: &Settings) -> Option<&'static str> {
         match self {
-            Machine::Direct => host_lacks(settings),
+            Machine::Direct => host_isa::lacks(settings),
             #[cfg(feature = "emulator")]
             Machine::Emulated(emulator) => emulator.lacks(settings),
             Machine::Interpreted(_) => None,
@@ -100,7 +96,7 @@ impl Machine {
     /// The addresses by which generated code calls builtins.
     pub fn builtin_addresses(&self) -> [u64; Builtin::ALL.len()] {
         match self {
-            Machine::Direct => entry::builtin_addresses(),
+            Machine::Direct => host_isa::builtin_addresses(),
             #[cfg(feature = "emulator")]
             Machine::Emulated(emulator) => emulator.builtin_addresses(),
             Machine::Interpreted(interpreter) => interpreter.builtin_addresses(),
@@ -174,48 +170,4 @@ impl Machine {
             Machine::Interpreted(interpreter) => unsafe { interpreter.call(store, target, values) },
         }
     }
-}
-
-/// An extension that a case's settings allow and the host lacks, by name.
-#[cfg(target_arch = "x86_64")]
-fn host_lacks(settings: &Settings) -> Option<&'static str> {
-    use std::arch::is_x86_feature_detected as has;
-    let has = |feature| match feature {
-        X86Feature::Sse3 => has!("sse3"),
-        X86Feature::Ssse3 => has!("ssse3"),
-        X86Feature::Sse41 => has!("sse4.1"),
-        X86Feature::Sse42 => has!("sse4.2"),
-        X86Feature::Popcnt => has!("popcnt"),
-        X86Feature::Avx => has!("avx"),
-        X86Feature::Avx2 => has!("avx2"),
-        X86Feature::Fma => has!("fma"),
-        X86Feature::Bmi1 => has!("bmi1"),
-        X86Feature::Bmi2 => has!("bmi2"),
-        X86Feature::Lzcnt => has!("lzcnt"),
-        X86Feature::Avx512f => has!("avx512f"),
-        X86Feature::Avx512dq => has!("avx512dq"),
-        X86Feature::Avx512vl => has!("avx512vl"),
-        X86Feature::Avx512bitalg => has!("avx512bitalg"),
-        X86Feature::Avx512vbmi => has!("avx512vbmi"),
-    };
-    let mut used = settings.x86_64.iter();
-    used.find(|feature| !has(*feature)).map(Feature::name)
-}
-
-/// An extension that a case's settings allow and the host lacks, by name.
-#[cfg(target_arch = "aarch64")]
-fn host_lacks(settings: &Settings) -> Option<&'static str> {
-    use std::arch::is_aarch64_feature_detected as has;
-    let has = |feature| match feature {
-        Aarch64Feature::Lse => has!("lse"),
-        Aarch64Feature::Fp16 => has!("fp16"),
-        Aarch64Feature::Pauth => has!("paca"),
-        // These instructions do nothing where there is no such feature.
-        Aarch64Feature::SignReturnAddress
-        | Aarch64Feature::SignReturnAddressAll
-        | Aarch64Feature::SignReturnAddressWithBkey
-        | Aarch64Feature::Bti => true,
-    };
-    let mut used = settings.aarch64.iter();
-    used.find(|feature| !has(*feature)).map(Feature::name)
 }

@@ -4,6 +4,7 @@
 //! kernel names no address for that fault. So the instruction says which address it was.
 
 /// Bytes of the longest instruction.
+#[cfg(any(target_arch = "x86_64", feature = "emulator"))]
 pub const LONGEST: usize = 15;
 
 /// The alignment that SSE instructions ask for.

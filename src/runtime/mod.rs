@@ -1,11 +1,12 @@
 //! The runtime behind generated code: stores, instances, memories, tables, references, traps.
 //!
-//! Unsafe code is confined to ten files, each of which states its invariants at the top:
+//! Unsafe code is confined to these files, each of which states its invariants at the top:
 //!
 //! - [`block`]: memory shared with generated code, read and written by bounds-checked offset
 //! - [`memory`]: linear memories, as reservations of address space
 //! - [`code`]: executable memory
-//! - [`entry`]: the way into wasm, out to builtins, and out by a trap, on an x86-64 host
+//! - [`entry`]: the way into wasm, out to builtins, and out by a trap, where the host runs the code
+//! - `host_isa`: the instructions for that, and what a signal tells, of each ISA that a host may have
 //! - `signals`: faults of generated code become traps there
 //! - `emulator`: the same ways where an emulator runs the code
 //! - [`interpreter`], and `reach` in it: the same ways where CLIF is interpreted
@@ -24,6 +25,7 @@ mod destructors;
 pub mod emulator;
 pub mod entry;
 mod host;
+mod host_isa;
 pub mod instance;
 pub mod interpreter;
 pub mod libcalls;
@@ -36,6 +38,8 @@ mod observe;
 mod references;
 pub mod refused;
 mod signals;
+#[cfg(test)]
+pub mod stops;
 pub mod store;
 pub mod table;
 pub mod torn;

@@ -6,19 +6,18 @@
 //! - A fault whose instruction is not generated code, on a thread that runs none, or after the
 //!   fact, is handed on to whoever handled the signal before: a sanitizer, libFuzzer, a second
 //!   runtime in the process, or the kernel's default.
-//! - Landing is safe at any instruction of generated code, which owns nothing.
+//! - Landing is safe at any instruction of generated code, which owns nothing. How to, and what a signal
+//!   tells, is the business of `host_isa`.
 
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
-use super::entry::{Stopped, current, landing};
-use super::misaligned::{LONGEST, SseInstruction};
+use super::entry::{Stopped, current};
+use super::host_isa;
 
-/// The signals by which generated code traps.
+/// The signals by which generated code traps: instructions that are there to trap, divisions (on
+/// x86-64), and accesses to memory.
 const FAULTS: [i32; 4] = [libc::SIGILL, libc::SIGFPE, libc::SIGSEGV, libc::SIGBUS];
-
-/// `si_code` of a fault that the kernel names no address for.
-const SI_KERNEL: i32 = 0x80;
 
 /// Bytes of a thread's alternative stack, where it has none that is as large.
 const ALTERNATIVE_STACK_BYTES: usize = 64 << 10;
@@ -68,47 +67,20 @@ pub(super) fn stop_thread(thread: u64) {
 unsafe extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let context = context.cast::<libc::ucontext_t>();
     // SAFETY: the kernel passes valid pointers to the siginfo and context of this fault.
-    let (pc, address, code) = unsafe {
-        (
-            program_counter(context),
-            (*info).si_addr() as u64,
-            (*info).si_code,
-        )
-    };
-    // The kernel has no address for a fault on one that is not canonical, or not aligned.
-    let unnamed = code == SI_KERNEL;
-    let address = if unnamed { u64::MAX } else { address };
+    let fault = unsafe { host_isa::fault(signal, info, context) };
     let activation = current();
     // SAFETY: a current activation is alive: it is taken down before it goes.
     let direct = unsafe { activation.as_ref() }.filter(|activation| activation.is_direct());
     let ours = direct.filter(|activation| {
         // A jump to nowhere faults at its target: that too is the doing of generated code.
-        let nowhere = signal == libc::SIGSEGV && pc == address;
-        activation.covers(pc) || nowhere
+        activation.covers(fault.pc) || host_isa::is_jump(&fault)
     });
     match ours {
         Some(activation) => {
-            let misaligned = if unnamed && activation.covers_bytes(pc, LONGEST) {
-                // SAFETY: so many bytes from the program counter on are mapped, and no code is
-                // written while it runs.
-                let code = unsafe { std::slice::from_raw_parts(pc as *const u8, LONGEST) };
-                // SAFETY: the kernel passes a valid context.
-                let registers = unsafe { registers(context) };
-                SseInstruction::decode(code)
-                    .and_then(|instruction| instruction.misaligned(&registers))
-            } else {
-                None
-            };
-            activation.stop(match misaligned {
-                Some(address) => Stopped::Misaligned { pc, address },
-                None => Stopped::Fault {
-                    signal,
-                    pc,
-                    address,
-                },
-            });
+            // SAFETY: as above, and the fault is that of the activation's code.
+            activation.stop(unsafe { host_isa::stopped(&fault, info, context, activation) });
             // SAFETY: as said at the top, landing is safe here.
-            unsafe { land(context, activation) };
+            unsafe { host_isa::land(context, activation) };
         }
         // SAFETY: same arguments as we were given.
         None => unsafe { hand_on(signal, info, context.cast()) },
@@ -122,54 +94,13 @@ unsafe extern "C" fn on_stop(
 ) {
     let context = context.cast::<libc::ucontext_t>();
     // SAFETY: the kernel passes a valid context.
-    let pc = unsafe { program_counter(context) };
+    let pc = unsafe { host_isa::program_counter(context) };
     // SAFETY: a current activation is alive.
     let activation = unsafe { current().as_ref() };
     if let Some(activation) = activation.filter(|activation| activation.covers(pc)) {
         activation.stop(Stopped::Hung);
         // SAFETY: the interrupted instruction is generated code.
-        unsafe { land(context, activation) };
-    }
-}
-
-unsafe fn program_counter(context: *const libc::ucontext_t) -> u64 {
-    // SAFETY: the caller passes a valid context.
-    unsafe { (*context).uc_mcontext.gregs[libc::REG_RIP as usize] as u64 }
-}
-
-/// The general registers, in the order in which instructions number them.
-unsafe fn registers(context: *const libc::ucontext_t) -> [u64; 16] {
-    const ORDER: [libc::c_int; 16] = [
-        libc::REG_RAX,
-        libc::REG_RCX,
-        libc::REG_RDX,
-        libc::REG_RBX,
-        libc::REG_RSP,
-        libc::REG_RBP,
-        libc::REG_RSI,
-        libc::REG_RDI,
-        libc::REG_R8,
-        libc::REG_R9,
-        libc::REG_R10,
-        libc::REG_R11,
-        libc::REG_R12,
-        libc::REG_R13,
-        libc::REG_R14,
-        libc::REG_R15,
-    ];
-    // SAFETY: the caller passes a valid context.
-    let saved = unsafe { &(*context).uc_mcontext.gregs };
-    ORDER.map(|register| saved[register as usize] as u64)
-}
-
-/// Makes the interrupted thread go on at [`landing`].
-unsafe fn land(context: *mut libc::ucontext_t, activation: *const super::entry::Activation) {
-    // SAFETY: the caller passes a valid context; `landing` takes the activation in `rdi` and
-    // restores all else from it.
-    unsafe {
-        let registers = &mut (*context).uc_mcontext.gregs;
-        registers[libc::REG_RIP as usize] = landing as *const () as i64;
-        registers[libc::REG_RDI as usize] = activation.addr() as i64;
+        unsafe { host_isa::land(context, activation) };
     }
 }
 

@@ -17,7 +17,6 @@ use super::machine::Machine;
 use super::memory::MemoryPool;
 use super::misaligned::SseInstruction;
 use super::objects::{ObjectIndex, Objects};
-use super::torn;
 use super::watchdog::Interrupts;
 use super::widened;
 use crate::case::module::FuncType;
@@ -377,7 +376,15 @@ impl<'case> Store<'case> {
                 outcome
             }
             Stopped::Misaligned { pc, address } => self.outcome_of_misaligned(pc, address),
-            Stopped::Torn { pc, address } => self.outcome_of_torn(pc, address),
+            Stopped::Torn {
+                pc,
+                address,
+                written,
+                fault,
+            } => {
+                self.note_torn(address, written);
+                self.outcome_of_fault(libc::SIGSEGV, pc, fault)
+            }
         }
     }
 
@@ -385,6 +392,8 @@ impl<'case> Store<'case> {
         let Some((loaded, offset)) = self.code_at(pc) else {
             return Outcome::Escaped("a jump to where there is no code".to_string());
         };
+        #[cfg(test)]
+        super::stops::note(loaded, offset);
         let function = function_at(loaded, offset);
         let Some(kind) = loaded.compiled.trap_at(offset) else {
             return Outcome::Escaped(format!(
@@ -423,15 +432,14 @@ impl<'case> Store<'case> {
             && widened::is_load_to_compare(code)
     }
 
-    /// Notes what a store that traps has written all the same.
-    fn outcome_of_torn(&mut self, pc: u64, address: u64) -> Outcome {
+    /// Notes what of a memory a store that traps has written all the same, or may have.
+    fn note_torn(&mut self, address: u64, written: u64) {
         let memory = self.memories.iter().find_map(|entry| {
             let offset = address.checked_sub(entry.memory.base())?;
             let end = entry.memory.pages() * PAGE_BYTES;
-            (offset < end).then_some((entry.entity, offset..offset + torn::HALF))
+            (offset < end).then_some((entry.entity, offset..end.min(offset + written)))
         });
         self.torn.extend(memory);
-        self.outcome_of_fault(libc::SIGSEGV, pc, address + torn::HALF)
     }
 
     fn outcome_of_misaligned(&self, pc: u64, address: u64) -> Outcome {

@@ -8,9 +8,10 @@
 //!   is large, and the entry's frame pointer.
 
 use super::entry::Activation;
+use super::host_isa;
 
 /// The bits of an address. On aarch64, those above may hold the signature of a return address that
-/// lies in a frame.
+/// lies in a frame; on an aarch64 host, which may have fewer bits of address than that, others as well.
 const ADDRESS_MASK: u64 = (1 << 48) - 1;
 
 /// One frame: where execution goes on in it, and its frame pointer.
@@ -57,7 +58,8 @@ pub unsafe fn walk(mut activation: *const Activation, mut exit: (u64, u64), visi
             let Some(outer) = read(frame_pointer).filter(|outer| *outer > frame_pointer) else {
                 break;
             };
-            return_address = read(frame_pointer + 8).unwrap_or_default() & ADDRESS_MASK;
+            let signed = read(frame_pointer + 8).unwrap_or_default();
+            return_address = host_isa::unsigned(signed) & ADDRESS_MASK;
             frame_pointer = outer;
         }
         exit = entry.outer_exit();

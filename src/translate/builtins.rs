@@ -95,6 +95,16 @@ macro_rules! declare_builtins {
                 types.get(parameter).is_some_and(|ty| *ty == "i32")
             }
 
+            /// Clears what a calling convention leaves open of the registers in which arguments are
+            /// passed, of which the vmctx is not one: the upper halves of those that hold an i32.
+            pub fn zero_extend(self, arguments: &mut [u64]) {
+                for (parameter, argument) in arguments.iter_mut().enumerate() {
+                    if self.takes_i32(parameter) {
+                        *argument &= u64::from(u32::MAX);
+                    }
+                }
+            }
+
             fn signature(self, types: &BuiltinTypes) -> Signature {
                 match self {
                     $( Builtin::$name => types.signature(

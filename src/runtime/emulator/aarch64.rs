@@ -6,7 +6,7 @@ use super::processor::{GATE_BYTES, Guest, Processor};
 use crate::case::Settings;
 use crate::codegen::compiled::LibCall;
 use crate::runtime::entry::Target;
-use crate::runtime::torn::VectorStore;
+use crate::runtime::torn::{self, Store};
 
 /// The ISA.
 pub(super) struct Aarch64;
@@ -95,16 +95,19 @@ impl Guest for Aarch64 {
 
     fn stores_vector(&self, processor: &Processor<'_>, code: &[u8]) -> Option<u64> {
         let instruction = u32::from_le_bytes(*code.first_chunk()?);
-        let store = VectorStore::decode(instruction)?;
-        Some(store.address(&|number| {
-            let register = match number {
-                29 => RegisterARM64::X29 as i32,
-                30 => RegisterARM64::X30 as i32,
-                31 => RegisterARM64::SP as i32,
-                number => RegisterARM64::X0 as i32 + number as i32,
-            };
-            processor.reg_read(register).unwrap_or_default()
-        }))
+        let store = Store::decode(instruction)?;
+        let of_halves = store.bytes() == 2 * torn::HALF;
+        of_halves.then(|| {
+            store.address(&|number| {
+                let register = match number {
+                    29 => RegisterARM64::X29 as i32,
+                    30 => RegisterARM64::X30 as i32,
+                    31 => RegisterARM64::SP as i32,
+                    number => RegisterARM64::X0 as i32 + number as i32,
+                };
+                processor.reg_read(register).unwrap_or_default()
+            })
+        })
     }
 
     fn lacks(&self, _: &Settings) -> Option<&'static str> {

@@ -28,6 +28,7 @@ use std::ptr::NonNull;
 use unicorn_engine::{Context, MemType, Prot, TlbEntry, TlbType, Unicorn, uc_error};
 
 use super::entry::{self, Activation, Stopped, Target, WASM_STACK_BYTES};
+use super::host_isa::ISA;
 use super::misaligned::LONGEST;
 use super::store::Store;
 use super::torn;
@@ -47,8 +48,12 @@ const STACK_SLACK: u64 = 1 << 20;
 
 const PAGE_BYTES: u64 = 4096;
 
-/// The end of the address space of a process on every 64-bit host with four levels of page tables.
-const ADDRESS_SPACE_END: u64 = 1 << 47;
+/// The end of the address space of a process, with four levels of page tables. x86-64 keeps half of it
+/// for the kernel; aarch64 has another one for that.
+const ADDRESS_SPACE_END: u64 = match ISA {
+    Isa::Aarch64 => 1 << 48,
+    _ => 1 << 47,
+};
 
 /// Runs code for one ISA.
 pub struct Emulator {
@@ -185,7 +190,12 @@ impl Emulator {
         }
         match (ended, call.refused.take()) {
             (Err(uc_error::EXCEPTION), Some((page, _))) => Err(match torn {
-                Some(address) => Stopped::Torn { pc, address },
+                Some(address) => Stopped::Torn {
+                    pc,
+                    address,
+                    written: torn::HALF,
+                    fault: address + torn::HALF,
+                },
                 None => Stopped::Fault {
                     signal: libc::SIGSEGV,
                     pc,
@@ -309,10 +319,8 @@ fn pass_gate(unicorn: &mut Processor<'_>, pc: u64) {
         let store = unsafe { &mut *call.store };
         store.interrupts().set_exit(exit);
         let vmctx = arguments[0];
-        for (parameter, argument) in arguments[1..].iter_mut().enumerate() {
-            if builtin.takes_i32(parameter) && !guest.extends_arguments() {
-                *argument &= u64::from(u32::MAX);
-            }
+        if !guest.extends_arguments() {
+            builtin.zero_extend(&mut arguments[1..]);
         }
         if !store.has_block(vmctx..vmctx.saturating_add(u64::from(head::BUILTINS))) {
             return Err(Stopped::WrongVmctx(builtin));
