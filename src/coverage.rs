@@ -264,7 +264,8 @@ mod tests {
 
     fn of(text: &str) -> Features {
         let case = case_from_file(text.as_bytes(), "x.wast").expect("a script");
-        let mut harness = Harness::new(&["x86_64"]).expect("the engine is there");
+        let mut harness =
+            Harness::new(&[crate::engine::registry::DIRECT]).expect("the engine is there");
         let examined = harness.examine(&case);
         features(&case, &examined)
     }

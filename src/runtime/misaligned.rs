@@ -4,10 +4,11 @@
 //! kernel names no address for that fault. So the instruction says which address it was.
 
 /// Bytes of the longest instruction.
-#[cfg(any(target_arch = "x86_64", feature = "emulator"))]
+#[cfg(any(test, target_arch = "x86_64", feature = "emulator"))]
 pub const LONGEST: usize = 15;
 
 /// The alignment that SSE instructions ask for.
+#[cfg(any(test, target_arch = "x86_64"))]
 const ALIGNMENT: u64 = 16;
 
 /// An SSE instruction with an operand in memory.
@@ -74,6 +75,7 @@ impl SseInstruction {
 
     /// The address of its operand if that is misaligned. Registers are in the order in which
     /// instructions number them.
+    #[cfg(any(test, target_arch = "x86_64"))]
     pub fn misaligned(&self, registers: &[u64; 16]) -> Option<u64> {
         let address = self.operand.address(registers);
         let canonical = (address as i64) << 16 >> 16 == address as i64;
@@ -139,6 +141,7 @@ impl Operand {
         })
     }
 
+    #[cfg(any(test, target_arch = "x86_64", feature = "emulator"))]
     fn address(self, registers: &[u64; 16]) -> u64 {
         let register = |number: Option<u8>| number.map_or(0, |at| registers[usize::from(at)]);
         register(self.base)
