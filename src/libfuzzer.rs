@@ -3,11 +3,14 @@
 use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
+use std::process::exit;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parallax_oracles::{Finding, Verdict};
 
+use crate::engine::registry;
 use crate::generate::{Generators, case_from_bytes, mutator};
 use crate::harness::{Harness, default_subjects};
 use crate::stats::Stats;
@@ -43,11 +46,17 @@ const OPTIONS: [&str; 2] = ["-entropic=0", "-print_funcs=0"];
 /// An option of our own: leave all mutations and crossings to libFuzzer, to see what ours are worth.
 const NO_MUTATOR: &str = "-custom_mutator=0";
 
+/// An option of our own: the engines to compare with the reference, by name, separated by commas.
+const ENGINES: &str = "-engines=";
+
 /// libFuzzer's option behind which it reads no others; ours stand there.
 const LAST_OPTION: &str = "-ignore_remaining_args=1";
 
 /// Whether [`NO_MUTATOR`] is among the arguments.
 static WITHOUT_MUTATOR: AtomicBool = AtomicBool::new(false);
+
+/// The engines to compare with the reference, if they are named; `None` for the default ones.
+static SUBJECTS: OnceLock<Vec<&'static str>> = OnceLock::new();
 
 /// Starts the process over with the libFuzzer options that targets here want, for those that the
 /// command line does not set: libFuzzer takes options from there alone. To be called before it
@@ -56,6 +65,15 @@ pub fn init() {
     let given: Vec<_> = std::env::args_os().skip(1).collect();
     let without_mutator = given.iter().any(|arg| arg == NO_MUTATOR);
     WITHOUT_MUTATOR.store(without_mutator, Ordering::Relaxed);
+    if let Some(names) = value_of(&given, ENGINES) {
+        match subjects(names) {
+            Ok(subjects) => SUBJECTS.get_or_init(|| subjects),
+            Err(error) => {
+                eprintln!("parallax: error: {ENGINES}{names}: {error}");
+                exit(2);
+            }
+        };
+    }
     let wanted = arguments(&given);
     if wanted == given {
         return;
@@ -77,8 +95,7 @@ fn arguments(given: &[OsString]) -> Vec<OsString> {
     let last = given.iter().position(|arg| arg == LAST_OPTION);
     let (options, ignored) = given.split_at(last.unwrap_or(given.len()));
     let missing = OPTIONS.into_iter().filter(|option| !sets(options, option));
-    let (ours, mut wanted): (Vec<_>, Vec<_>) =
-        options.iter().cloned().partition(|arg| arg == NO_MUTATOR);
+    let (ours, mut wanted): (Vec<_>, Vec<_>) = options.iter().cloned().partition(is_ours);
     wanted.extend(missing.map(OsString::from));
     wanted.extend_from_slice(ignored);
     if last.is_none() && !ours.is_empty() {
@@ -111,6 +128,32 @@ pub fn cross(generators: Generators, one: &[u8], other: &[u8], out: &mut [u8], s
     mutator::cross_for(generators, one, other, out, seed)
 }
 
+/// Whether an argument is an option that libFuzzer does not know.
+fn is_ours(arg: &OsString) -> bool {
+    arg == NO_MUTATOR || arg.as_encoded_bytes().starts_with(ENGINES.as_bytes())
+}
+
+/// The value that a command line last gives an option, which is named with its `=`.
+fn value_of<'a>(given: &'a [OsString], option: &str) -> Option<&'a str> {
+    let texts = given.iter().rev().filter_map(|arg| arg.to_str());
+    texts.filter_map(|arg| arg.strip_prefix(option)).next()
+}
+
+/// The engines of these names but for the reference, which always runs.
+fn subjects(names: &str) -> Result<Vec<&'static str>, String> {
+    let mut subjects = Vec::new();
+    for name in names.split(',') {
+        let name = registry::find(name.trim())?.name;
+        if name != registry::REFERENCE && !subjects.contains(&name) {
+            subjects.push(name);
+        }
+    }
+    if subjects.is_empty() {
+        return Err("no engine to compare with the reference".to_string());
+    }
+    Ok(subjects)
+}
+
 /// Whether a command line sets the option of the form `-name=value`.
 fn sets(given: &[OsString], option: &str) -> bool {
     let name = option.split_inclusive('=').next().unwrap_or(option);
@@ -140,8 +183,8 @@ pub fn one_input(data: &[u8], generators: Generators) {
 
 impl Session {
     fn new() -> Session {
-        let subjects = default_subjects();
-        let harness = Harness::new(&subjects)
+        let subjects = SUBJECTS.get_or_init(default_subjects);
+        let harness = Harness::new(subjects)
             .unwrap_or_else(|error| panic!("no engines to fuzz with: {error}"));
         Session {
             harness,
@@ -216,9 +259,24 @@ mod tests {
             "c -entropic=0 -print_funcs=0 -ignore_remaining_args=1 -custom_mutator=0"
         );
         assert_eq!(
+            wanted(&["-engines=clif", "c", "-custom_mutator=0", "-runs=1"]),
+            "c -runs=1 -entropic=0 -print_funcs=0 -ignore_remaining_args=1 -engines=clif -custom_mutator=0"
+        );
+        assert_eq!(
             wanted(&["c", "-ignore_remaining_args=1", "-entropic=1"]),
             "c -entropic=0 -print_funcs=0 -ignore_remaining_args=1 -entropic=1"
         );
+    }
+
+    #[test]
+    fn engines_are_taken_from_the_last_option_that_names_them() {
+        let given = ["-engines=clif", "-engines=wasmi, clif,clif", "c"].map(OsString::from);
+        let names = value_of(&given, ENGINES).expect("it is there");
+        assert_eq!(subjects(names), Ok(vec!["clif"]));
+        assert_eq!(value_of(&given[2..], ENGINES), None);
+        for nonsense in ["", "wasmi", "x86_65", "clif,"] {
+            assert!(subjects(nonsense).is_err(), "{nonsense}");
+        }
     }
 
     #[test]

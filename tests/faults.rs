@@ -17,9 +17,8 @@ const SEED: u64 = 1;
 
 /// Faults in what code generation makes of CLIF, or is promised by it: where CLIF is interpreted they are
 /// none.
-const OF_CODE_GENERATION: [Fault; 5] = [
+const OF_CODE_GENERATION: [Fault; 4] = [
     Fault::SwapTrapKinds,
-    Fault::MemoryBaseReadonly,
     Fault::OptimiserComparesStrictly,
     Fault::X86ConditionCode,
     Fault::Aarch64OperandsSwapped,

@@ -89,6 +89,12 @@ pub enum Stopped {
         /// The address of the instruction.
         pc: u64,
     },
+    /// The instruction at this address read something else than one before it, where translation says
+    /// that nothing changes.
+    Changed {
+        /// The address of the instruction.
+        pc: u64,
+    },
     /// The interpreter does not know what to do with an instruction.
     NotInterpreted,
     /// A builtin panicked, which is an error of ours.

@@ -364,6 +364,13 @@ impl<'case> Store<'case> {
                 ),
                 None => "a function of another signature was called".to_string(),
             }),
+            Stopped::Changed { pc } => Outcome::Escaped(match self.code_at(pc) {
+                Some((loaded, offset)) => format!(
+                    "function {} relies on something never to change, and it has",
+                    function_at(loaded, offset)
+                ),
+                None => "what is said never to change has".to_string(),
+            }),
             Stopped::NotInterpreted => Outcome::Inconclusive(Reason::Unsupported),
             Stopped::Fault {
                 signal,

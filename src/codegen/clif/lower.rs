@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use cranelift_codegen::ir::immediates::{Imm64, Offset32};
 use cranelift_codegen::ir::{
     self, ArgumentPurpose, BlockCall, ExternalName, GlobalValue, GlobalValueData, Inst,
-    InstructionData, Opcode, TrapCode, Type, Value, types,
+    InstructionData, MemFlags, Opcode, TrapCode, Type, Value, types,
 };
 use cranelift_entity::EntityRef;
 
@@ -258,12 +258,7 @@ impl Lowering<'_> {
                     self.may_trap(code)?;
                 }
                 let offset = offset.into();
-                let op = Op::Load {
-                    load,
-                    to,
-                    base: arg(0),
-                    offset,
-                };
+                let op = load_op(flags, load, to, arg(0), offset);
                 match load {
                     // Not implemented in the crate.
                     Load::Widened { .. } => self.push(op),
@@ -469,18 +464,13 @@ impl Lowering<'_> {
                 base,
                 offset,
                 global_type,
-                ..
+                flags,
             } => {
                 let base = self.global_base(base)?;
                 let offset = offset.into();
                 let load = load(Opcode::Load, global_type)
                     .ok_or_else(|| refused(Opcode::GlobalValue, global_type))?;
-                Op::Load {
-                    load,
-                    to,
-                    base,
-                    offset,
-                }
+                load_op(flags, load, to, base, offset)
             }
             GlobalValueData::IAddImm {
                 base,
@@ -639,6 +629,24 @@ fn masked(value: i64, ty: Type) -> u64 {
 
 fn immediate(value: Imm64) -> Option<i32> {
     i32::try_from(value.bits()).ok()
+}
+
+/// The operation that loads with these flags.
+fn load_op(flags: MemFlags, load: Load, to: Number, base: Number, offset: i32) -> Op {
+    match load {
+        Load::Zero(4 | 8) if flags.readonly() => Op::LoadUnchanging {
+            load,
+            to,
+            base,
+            offset,
+        },
+        _ => Op::Load {
+            load,
+            to,
+            base,
+            offset,
+        },
+    }
 }
 
 fn load(opcode: Opcode, ty: Type) -> Option<Load> {

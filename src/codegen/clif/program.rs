@@ -140,6 +140,13 @@ pub enum Op {
         base: Number,
         offset: i32,
     },
+    /// A load of 4 or 8 bytes that translation says never change.
+    LoadUnchanging {
+        load: Load,
+        to: Number,
+        base: Number,
+        offset: i32,
+    },
     /// Stores so many bytes: 1, 2, 4, 8 or 16.
     Store {
         bytes: u8,

@@ -19,6 +19,7 @@ mod run;
 mod stepper;
 #[cfg(test)]
 mod tests;
+mod unchanging;
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -28,6 +29,7 @@ use cranelift_interpreter::frame::Frame;
 
 use self::reach::{OwnedByStore, Reach};
 use self::run::{Builtins, Caller, Memory, Run};
+use self::unchanging::Unchanging;
 use super::entry::{self, Activation, Stopped, Target, WASM_STACK_BYTES};
 use super::store::Store;
 use crate::case::Settings;
@@ -245,6 +247,7 @@ impl Interpreter {
         let mut to_step = self.to_step;
         callers.clear();
         let code = self.code();
+        let mut unchanging = Unchanging::NOTHING;
         let mut run = Run {
             code,
             builtins,
@@ -260,6 +263,7 @@ impl Interpreter {
             frame: Frame::new(&self.values),
             refused: Cell::new(None),
             scratch: Vec::new(),
+            unchanging: &mut unchanging,
         };
         let result = panics::catch(|| {
             run.enter(arguments)?;

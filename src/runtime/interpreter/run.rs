@@ -8,6 +8,7 @@ use cranelift_interpreter::frame;
 
 use super::Code;
 use super::reach::{OwnedByStore, Reach, Refused};
+use super::unchanging::Unchanging;
 use crate::codegen::clif::{self, CallSite, Load, Op, Program, Register};
 use crate::runtime::entry::Stopped;
 use crate::translate::builtins::Builtin;
@@ -68,6 +69,8 @@ pub struct Run<'a, B> {
     pub refused: std::cell::Cell<Option<Refused>>,
     /// For the arguments of a call, of a branch, and for results.
     pub scratch: Vec<Register>,
+    /// What was read of what is said never to change.
+    pub unchanging: &'a mut Unchanging,
 }
 
 /// Why the operations of one frame are not simply gone on with.
@@ -88,6 +91,8 @@ enum Break {
     Stopped(Stopped),
     /// It accessed what it must not.
     Refused(Refused),
+    /// It read something else than before where nothing is said to change.
+    Changed,
     /// There were too many branches.
     Endless,
 }
@@ -170,7 +175,9 @@ impl<'a, B: Builtins> Run<'a, B> {
             if stepped {
                 *self.to_step -= 1;
                 if self.program.steps[op].is_some() {
-                    op = self.step(op)?;
+                    let next = self.step(op)?;
+                    self.check_unchanging(op)?;
+                    op = next;
                     continue;
                 }
             }
@@ -184,6 +191,7 @@ impl<'a, B: Builtins> Run<'a, B> {
                 stack_pointer,
                 scratch: &mut self.scratch,
                 branches: &mut self.branches,
+                unchanging: self.unchanging,
             };
             let broken = match stepped {
                 true => burst.run::<true>(&mut op),
@@ -204,8 +212,38 @@ impl<'a, B: Builtins> Run<'a, B> {
                 Break::Trap => return Err(self.fault(libc::SIGILL, op, 0)),
                 Break::Stopped(stopped) => return Err(stopped),
                 Break::Refused(Refused(at)) => return Err(self.fault(libc::SIGSEGV, op, at)),
+                Break::Changed => {
+                    return Err(Stopped::Changed {
+                        pc: self.address(op),
+                    });
+                }
                 Break::Endless => return Err(Stopped::Hung),
             }
+        }
+    }
+
+    /// Looks at what the crate's interpreter has read by an operation, if that is said never to change.
+    fn check_unchanging(&mut self, op: usize) -> Result<(), Stopped> {
+        let Op::LoadUnchanging {
+            load,
+            to,
+            base,
+            offset,
+        } = self.program.ops[op]
+        else {
+            return Ok(());
+        };
+        let registers = &self.registers[self.base..];
+        let address = registers[base as usize].low;
+        let address = address.wrapping_add_signed(i64::from(offset));
+        match self
+            .unchanging
+            .is_as_before(load, address, registers[to as usize].low)
+        {
+            true => Ok(()),
+            false => Err(Stopped::Changed {
+                pc: self.address(op),
+            }),
         }
     }
 
@@ -315,6 +353,7 @@ struct Burst<'b> {
     stack_pointer: u64,
     scratch: &'b mut Vec<Register>,
     branches: &'b mut u64,
+    unchanging: &'b mut Unchanging,
 }
 
 macro_rules! try_memory {
@@ -388,6 +427,19 @@ impl Burst<'_> {
                 } => {
                     let address = get(base).wrapping_add_signed(i64::from(offset));
                     self.registers[to as usize] = try_memory!(read(self.memory, load, address));
+                }
+                Op::LoadUnchanging {
+                    load,
+                    to,
+                    base,
+                    offset,
+                } => {
+                    let address = get(base).wrapping_add_signed(i64::from(offset));
+                    let value = try_memory!(read(self.memory, load, address));
+                    if !self.unchanging.is_as_before(load, address, value.low) {
+                        return Break::Changed;
+                    }
+                    self.registers[to as usize] = value;
                 }
                 Op::Store {
                     bytes,
