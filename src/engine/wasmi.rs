@@ -6,7 +6,7 @@
 //!
 //! Two things differ from handing a module to wasmi as it is. The start function is called by us,
 //! after instantiation, and a module one of whose active segments will not fit is instantiated
-//! with the rest of its segments left passive ([`super::segments`]). Either way the instance exists even
+//! with the rest of its segments left passive (`segments.rs`). Either way the instance exists even
 //! where instantiation then fails, as the specification has it: functions that it left in a shared
 //! table go on working. wasmi itself leaves such functions without an instance, and calling one
 //! reads beyond the end of an empty one.

@@ -5,11 +5,11 @@
 //! Wasmtime's own. What is compared is what its API shows of them. A host object is a value of ours
 //! behind an `ExternRef`, and tells when it is dropped; how often it is counted does not show.
 //!
-//! A Wasmtime engine is kept for each configuration that occurred ([`config`]), since making one
+//! A Wasmtime engine is kept for each configuration that occurred (`config.rs`), since making one
 //! costs more than most cases. Modules, store and everything in it are the case's own.
 //!
 //! As in the reference, the start function is called by us, and a module one of whose active
-//! segments will not fit has the rest of them made passive ([`super::segments`]): Wasmtime hands out
+//! segments will not fit has the rest of them made passive (`segments.rs`): Wasmtime hands out
 //! no instance where instantiation fails, and what failed instances left behind could not be seen.
 
 mod config;
