@@ -229,6 +229,16 @@ pub struct DecodeError {
 }
 
 impl Module {
+    /// The names under which the items of this kind are exported, by index.
+    pub fn exports_of(&self, kind: &ImportKind) -> &[String] {
+        match kind {
+            ImportKind::Func(_) => &self.function_exports,
+            ImportKind::Table(_) => &self.table_exports,
+            ImportKind::Memory(_) => &self.memory_exports,
+            ImportKind::Global(_) => &self.global_exports,
+        }
+    }
+
     /// The number of imported functions.
     pub fn imported_functions(&self) -> u32 {
         self.count_imports(|kind| matches!(kind, ImportKind::Func(_)))

@@ -578,10 +578,12 @@ impl Run for CompiledRun<'_> {
                 args,
                 ..
             } => self.invoke(*instance, *function, args),
-            // SAFETY: the store is alive, and this is the only reference to it.
             Action::Get {
                 instance, global, ..
-            } => unsafe { (*self.store).global_value(*instance, *global) },
+            } => {
+                // SAFETY: the store is alive, and this is the only reference to it.
+                unsafe { (*self.store).global_value(*instance, *global) }
+            }
             // SAFETY: as above.
             Action::Collect => unsafe { (*self.store).collect_now() },
         };

@@ -6,6 +6,7 @@
 
 pub mod compiled;
 pub mod expect;
+mod host_end;
 pub mod registry;
 mod segments;
 pub mod shadow;

@@ -108,10 +108,10 @@ impl CodeArena {
         if start.checked_add(len).is_none_or(|end| end > self.capacity) {
             return Err(LoadError::Full { wanted: len });
         }
+        let writable = self.writable.as_ptr();
         // SAFETY: the range lies within the writable view and above `used`, so no code in it is
         // running and no other slice of it is alive.
-        let code =
-            unsafe { std::slice::from_raw_parts_mut(self.writable.as_ptr().add(start), len) };
+        let code = unsafe { std::slice::from_raw_parts_mut(writable.add(start), len) };
         code.copy_from_slice(&module.code);
         let base = self.address() + start as u64;
         for relocation in &module.relocations {

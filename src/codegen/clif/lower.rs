@@ -9,12 +9,13 @@ use std::collections::HashMap;
 use cranelift_codegen::ir::immediates::{Imm64, Offset32};
 use cranelift_codegen::ir::{
     self, ArgumentPurpose, BlockCall, ExternalName, GlobalValue, GlobalValueData, Inst,
-    InstructionData, MemFlags, Opcode, TrapCode, Type, Value, types,
+    InstructionData, Opcode, TrapCode, Type, Value, types,
 };
 use cranelift_entity::EntityRef;
 
+use super::loads::{load, load_op};
 use super::program::{CallSite, Edge, Load, Number, Op, Program};
-use super::{lanes, scalar};
+use super::{lanes, scalar, trust};
 use crate::codegen::CodegenError;
 use crate::codegen::compiled::{CompiledFunction, CompiledModule, StackMap, TrapSite};
 use crate::codegen::cranelift_0_112::trap_kind;
@@ -341,9 +342,9 @@ impl Lowering<'_> {
         let to = number(result);
         let own = self.own(inst, opcode, ty, to);
         match own {
-            Some(op) if is_wrong_in_crate(opcode) => self.push(op),
+            Some(op) if trust::is_wrong_in_crate(opcode) => self.push(op),
             Some(op) => self.push_checked(op, inst),
-            None if is_right_in_crate(opcode) => self.push_checked(Op::Step, inst),
+            None if trust::is_right_in_crate(opcode) => self.push_checked(Op::Step, inst),
             None => return Err(refused(opcode, ty)),
         }
         if self.canonicalise_nans && is_float_arithmetic(&data) {
@@ -629,135 +630,6 @@ fn masked(value: i64, ty: Type) -> u64 {
 
 fn immediate(value: Imm64) -> Option<i32> {
     i32::try_from(value.bits()).ok()
-}
-
-/// The operation that loads with these flags.
-fn load_op(flags: MemFlags, load: Load, to: Number, base: Number, offset: i32) -> Op {
-    match load {
-        Load::Zero(4 | 8) if flags.readonly() => Op::LoadUnchanging {
-            load,
-            to,
-            base,
-            offset,
-        },
-        _ => Op::Load {
-            load,
-            to,
-            base,
-            offset,
-        },
-    }
-}
-
-fn load(opcode: Opcode, ty: Type) -> Option<Load> {
-    let sign = |from| Load::Sign {
-        from,
-        to: ty.bytes() as u8,
-    };
-    Some(match opcode {
-        Opcode::Load if ty.is_vector() => Load::Vector,
-        Opcode::Load => Load::Zero(ty.bytes() as u8),
-        Opcode::Uload8 => Load::Zero(1),
-        Opcode::Uload16 => Load::Zero(2),
-        Opcode::Uload32 => Load::Zero(4),
-        Opcode::Sload8 => sign(1),
-        Opcode::Sload16 => sign(2),
-        Opcode::Sload32 => Load::Sign { from: 4, to: 8 },
-        Opcode::Uload8x8 => widened(1, false),
-        Opcode::Sload8x8 => widened(1, true),
-        Opcode::Uload16x4 => widened(2, false),
-        Opcode::Sload16x4 => widened(2, true),
-        Opcode::Uload32x2 => widened(4, false),
-        Opcode::Sload32x2 => widened(4, true),
-        _ => return None,
-    })
-}
-
-fn widened(lane: u8, signed: bool) -> Load {
-    Load::Widened { lane, signed }
-}
-
-/// What the crate's interpreter does wrong, or not at all. See `docs/findings.md`.
-fn is_wrong_in_crate(opcode: Opcode) -> bool {
-    matches!(
-        opcode,
-        // Traps for the least number by -1.
-        Opcode::Srem
-            // Knows no vectors, and lets signalling NaNs through.
-            | Opcode::Fmin
-            | Opcode::Fmax
-            // Knows no vectors, of which alone there is one.
-            | Opcode::AvgRound
-    )
-}
-
-/// Pure instructions that the crate's interpreter knows, and that have been compared with the other
-/// engines.
-fn is_right_in_crate(opcode: Opcode) -> bool {
-    matches!(
-        opcode,
-        Opcode::Vconst
-            | Opcode::Bitselect
-            | Opcode::Icmp
-            | Opcode::Fcmp
-            | Opcode::Smin
-            | Opcode::Umin
-            | Opcode::Smax
-            | Opcode::Umax
-            | Opcode::Iadd
-            | Opcode::Isub
-            | Opcode::Imul
-            | Opcode::Ineg
-            | Opcode::Iabs
-            | Opcode::UaddSat
-            | Opcode::SaddSat
-            | Opcode::UsubSat
-            | Opcode::SsubSat
-            | Opcode::Ishl
-            | Opcode::Ushr
-            | Opcode::Sshr
-            | Opcode::Popcnt
-            | Opcode::Fadd
-            | Opcode::Fsub
-            | Opcode::Fmul
-            | Opcode::Fdiv
-            | Opcode::Fneg
-            | Opcode::Fabs
-            | Opcode::Sqrt
-            | Opcode::Ceil
-            | Opcode::Floor
-            | Opcode::Trunc
-            | Opcode::Nearest
-            | Opcode::Bitcast
-            | Opcode::ScalarToVector
-            | Opcode::Snarrow
-            | Opcode::Unarrow
-            | Opcode::Uunarrow
-            | Opcode::SwidenLow
-            | Opcode::SwidenHigh
-            | Opcode::UwidenLow
-            | Opcode::UwidenHigh
-            | Opcode::Fpromote
-            | Opcode::Fdemote
-            | Opcode::FvpromoteLow
-            | Opcode::Fvdemote
-            | Opcode::Shuffle
-            | Opcode::Swizzle
-            | Opcode::Splat
-            | Opcode::Insertlane
-            | Opcode::Extractlane
-            | Opcode::VhighBits
-            | Opcode::VanyTrue
-            | Opcode::VallTrue
-            | Opcode::FcvtToUint
-            | Opcode::FcvtToSint
-            | Opcode::FcvtToUintSat
-            | Opcode::FcvtToSintSat
-            | Opcode::FcvtFromUint
-            | Opcode::FcvtFromSint
-            | Opcode::SqmulRoundSat
-            | Opcode::IaddPairwise
-    )
 }
 
 /// The instructions behind which Cranelift canonicalises NaNs, where it is to.

@@ -6,9 +6,11 @@
 //! and stack maps where instructions have them.
 
 mod lanes;
+mod loads;
 mod lower;
 mod program;
 mod scalar;
+mod trust;
 
 use cranelift_codegen::ir;
 

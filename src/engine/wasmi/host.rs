@@ -2,7 +2,6 @@
 //! between wasmi and the rest of parallax.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use ::wasmi::errors::HostError;
 use ::wasmi::{
@@ -18,6 +17,7 @@ use super::visible::{Visible, held};
 use crate::case::host::memory_pattern;
 use crate::case::module as decoded;
 use crate::case::{Case, Host, HostItemKind};
+use crate::engine::host_end::HostEnd;
 
 /// What a store carries for us.
 pub struct Data<'run> {
@@ -67,24 +67,6 @@ impl<'run> Data<'run> {
             host_items: Vec::new(),
             visible: Visible::default(),
             objects: HashMap::new(),
-        }
-    }
-}
-
-/// How what a host function does instead of returning travels through wasmi.
-#[derive(Clone, Copy, Debug)]
-pub enum HostEnd {
-    /// It traps.
-    Trap(TrapKind),
-    /// The case ends without a verdict.
-    Inconclusive(Reason),
-}
-
-impl fmt::Display for HostEnd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            HostEnd::Trap(kind) => kind.fmt(f),
-            HostEnd::Inconclusive(reason) => reason.fmt(f),
         }
     }
 }

@@ -4,7 +4,7 @@ use ::wasmi::errors::{ErrorKind, InstantiationError};
 use ::wasmi::{Error, TrapCode};
 use parallax_oracles::{Outcome, Reason, TrapKind};
 
-use super::host::HostEnd;
+use crate::engine::host_end::HostEnd;
 
 /// How an error of wasmi's is shown.
 pub fn outcome_of(error: &Error) -> Outcome {

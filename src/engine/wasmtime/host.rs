@@ -13,11 +13,12 @@ use parallax_oracles::{Event, FuncIdentity, ObjectId, Reason, TrapKind, Value};
 use super::config::{Knobs, Polling};
 use super::functions::{self, Functions};
 use super::objects::{HostObject, Log};
-use super::outcome::{HostEnd, told};
+use super::outcome::told;
 use crate::case::host::memory_pattern;
 use crate::case::module as decoded;
 use crate::case::settings::Destructor;
 use crate::case::{Case, Host, HostItemKind};
+use crate::engine::host_end::HostEnd;
 
 /// What a store carries for us.
 pub struct Data {

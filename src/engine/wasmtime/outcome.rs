@@ -1,34 +1,12 @@
 //! What Wasmtime's errors mean for a step.
 
-use std::error::Error as StdError;
-use std::fmt;
-
 use ::wasmtime::{Error, GcHeapOutOfMemory, Trap};
 use parallax_oracles::{Outcome, Reason, TrapKind};
 
 use super::Flavour;
 use super::objects::HostObject;
 use crate::engine::Refusal;
-
-/// How what a host function does instead of returning travels through Wasmtime.
-#[derive(Clone, Copy, Debug)]
-pub enum HostEnd {
-    /// It traps.
-    Trap(TrapKind),
-    /// The case ends without a verdict.
-    Inconclusive(Reason),
-}
-
-impl fmt::Display for HostEnd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            HostEnd::Trap(kind) => kind.fmt(f),
-            HostEnd::Inconclusive(reason) => reason.fmt(f),
-        }
-    }
-}
-
-impl StdError for HostEnd {}
+use crate::engine::host_end::HostEnd;
 
 /// An error with its causes, in one line.
 pub fn told(error: &Error) -> String {

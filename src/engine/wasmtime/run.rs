@@ -268,13 +268,8 @@ impl<'run> WasmtimeRun<'run> {
             .filter(|made| made.succeeded)
             .ok_or(Outcome::Skipped)?;
         let exports = &self.case.modules[made.module];
-        let names = match kind {
-            ImportKind::Func(_) => &exports.function_exports,
-            ImportKind::Table(_) => &exports.table_exports,
-            ImportKind::Memory(_) => &exports.memory_exports,
-            ImportKind::Global(_) => &exports.global_exports,
-        };
-        names
+        exports
+            .exports_of(kind)
             .get(source.index as usize)
             .and_then(|name| made.instance?.get_export(&mut self.store, name))
             .ok_or(Outcome::Unlinkable)
