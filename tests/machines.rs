@@ -122,6 +122,10 @@ fn the_stack_ends_and_the_engine_goes_on() {
 fn code_that_does_not_end_is_stopped() {
     for endless in [
         "(func (export \"run\") (loop (br 0)))",
+        // Neither has a frame or a loop header.
+        "(func $f (export \"run\") (return_call $f))",
+        "(type $t (func)) (table 1 funcref) (elem (i32.const 0) func $f)
+           (func $f (export \"run\") (return_call_indirect (type $t) (i32.const 0)))",
         "(func $f (export \"run\") (local i32)
            (loop (call $g) (br_if 0 (i32.eqz (local.get 0))))) (func $g)",
     ] {

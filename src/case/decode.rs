@@ -15,14 +15,15 @@ use super::module::{
 };
 use super::normalise;
 
-/// What modules may use: WebAssembly 2.0, which includes the vector instructions.
-pub const FEATURES: WasmFeatures = WasmFeatures::WASM2;
+/// What modules may use: WebAssembly 2.0, which includes the vector instructions, and of what came
+/// after it tail calls.
+pub const FEATURES: WasmFeatures = WasmFeatures::WASM2.union(WasmFeatures::TAIL_CALL);
 
 impl Module {
-    /// Validates (WebAssembly 2.0 with SIMD), decodes and normalises a binary.
+    /// Validates (by [`FEATURES`]), decodes and normalises a binary.
     ///
     /// # Errors
-    /// [`DecodeError`] if the binary is malformed, invalid, or uses a proposal beyond 2.0.
+    /// [`DecodeError`] if the binary is malformed, invalid, or uses a proposal that is not among those.
     pub fn from_wasm(wasm: &[u8], name: Option<String>) -> Result<Module, DecodeError> {
         let mut decoder = Decoder {
             module: Module {

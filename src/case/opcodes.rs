@@ -88,6 +88,13 @@ impl OpcodeSet {
         }
     }
 
+    /// Whether the opcode that `code` starts with is in the set.
+    pub fn has(&self, code: &[u8]) -> bool {
+        let mut with = *self;
+        with.insert_encoded(code);
+        with == *self
+    }
+
     /// The number of opcodes in the set.
     pub fn len(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()

@@ -4,13 +4,15 @@
 //! making both takes well under a microsecond. What is reused between cases are the shadows that
 //! snapshots are compared with.
 //!
-//! Two things differ from handing a module to wasmi as it is. The start function is called by us,
+//! Three things differ from handing a module to wasmi as it is. The start function is called by us,
 //! after instantiation, and a module one of whose active segments will not fit is instantiated
 //! with the rest of its segments left passive (`segments.rs`). Either way the instance exists even
 //! where instantiation then fails, as the specification has it: functions that it left in a shared
 //! table go on working. wasmi itself leaves such functions without an instance, and calling one
-//! reads beyond the end of an empty one.
+//! reads beyond the end of an empty one. And where there are tail calls, functions have a local more
+//! than they came with (`frames.rs`).
 
+mod frames;
 mod handle;
 mod host;
 mod outcome;
@@ -49,7 +51,7 @@ impl Default for Wasmi {
 }
 
 impl Wasmi {
-    /// The engine, set to WebAssembly 2.0 with SIMD.
+    /// The engine, set to what modules may use: WebAssembly 2.0 with SIMD, and tail calls.
     pub fn new() -> Wasmi {
         let mut config = Config::default();
         config
@@ -62,7 +64,7 @@ impl Wasmi {
             .wasm_simd(true)
             .floats(true)
             .wasm_multi_memory(false)
-            .wasm_tail_call(false)
+            .wasm_tail_call(true)
             .wasm_extended_const(false)
             .wasm_custom_page_sizes(false)
             .wasm_memory64(false)

@@ -14,6 +14,7 @@ mod memory;
 mod program;
 mod statements;
 
+use super::beyond::Beyond;
 use super::calls::CallPlan;
 use super::source::Source;
 use super::{GenerateError, Generated};
@@ -24,13 +25,14 @@ const MOST_WORK: u32 = 800;
 
 /// Makes a module from what is drawn from an input.
 pub(super) fn module(
+    beyond: Beyond,
     source: &mut Source<'_>,
     settings: &mut Settings,
 ) -> Result<Generated, GenerateError> {
     // Programs store what they compute: a NaN's payload would show.
     settings.canonicalise_nans = true;
     Ok(Generated {
-        wasm: program::module(source),
+        wasm: program::module(beyond, source),
         plan: CallPlan {
             budget: 8,
             rounds: 3,
@@ -42,7 +44,10 @@ pub(super) fn module(
 /// A program of this seed.
 #[cfg(test)]
 pub(super) fn wasm(seed: u64) -> Vec<u8> {
-    program::module(&mut Source::new(&[], seed))
+    let beyond = Beyond {
+        tail_calls: seed.is_multiple_of(4),
+    };
+    program::module(beyond, &mut Source::new(&[], seed))
 }
 
 #[cfg(test)]

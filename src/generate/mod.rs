@@ -26,6 +26,7 @@
 //! Calls, settings and host follow from the head alone, so that a mutation of the body leaves
 //! them as they are and a mutation of a seed leaves the module as it is.
 
+mod beyond;
 mod calls;
 pub mod dictionary;
 mod expr;
@@ -54,6 +55,7 @@ use crate::case::link::CaseBuilder;
 use crate::case::module::{DecodeError, Module};
 use crate::case::wast::case_from_file;
 use crate::case::{Case, Settings};
+use beyond::Beyond;
 use calls::{CallPlan, add_calls};
 use input::Header;
 use rng::Rng;
@@ -324,8 +326,8 @@ fn generate_from(
 ) -> Result<Generated, GenerateError> {
     match generator {
         Generator::WasmSmith => wasm_smith::module(header, source.rest(), settings),
-        Generator::SingleOp => single_op::module(source, settings),
-        Generator::Loops => loops::module(source, settings),
+        Generator::SingleOp => single_op::module(Beyond::of(header), source, settings),
+        Generator::Loops => loops::module(Beyond::of(header), source, settings),
         Generator::Interrupts => interrupts::module(source, settings),
         Generator::References => references::module(header, source, settings),
     }

@@ -9,6 +9,8 @@
 //! - `parallax.make`, `take` and `gc` are called directly and through tables;
 //! - references lie on the operand stack, in locals, in block parameters and in the arguments of
 //!   calls, one to eight at a time, across loops, calls and collections, down to recursion;
+//! - where tail calls are used, functions are left by them, with references for arguments: to each
+//!   other, to the host, through tables, and by those that count down, which then need no stack;
 //! - slots are set to what they hold, to what another slot holds, and to null; ranges overlap;
 //!   tables grow in the middle; segments are dropped; now and then an access is out of bounds in
 //!   the middle of a sequence.
@@ -22,6 +24,7 @@ mod objects;
 mod program;
 mod statements;
 
+use super::beyond::Beyond;
 use super::calls::CallPlan;
 use super::input::Header;
 use super::source::Source;
@@ -43,7 +46,7 @@ pub(super) fn module(
 ) -> Result<Generated, GenerateError> {
     settings.activations_capacity = CAPACITIES[usize::from(header.activations() >> 4)];
     Ok(Generated {
-        wasm: program::module(source),
+        wasm: program::module(Beyond::of(header), source),
         plan: CallPlan {
             budget: 10,
             rounds: 3,
@@ -60,7 +63,10 @@ mod tests {
     fn programs_are_valid() {
         for seed in 0..3_000 {
             let mut source = Source::new(&[], seed);
-            let wasm = program::module(&mut source);
+            let beyond = Beyond {
+                tail_calls: seed % 2 == 0,
+            };
+            let wasm = program::module(beyond, &mut source);
             if let Err(error) = wasmparser::validate(&wasm) {
                 panic!("seed {seed}: {error}");
             }
@@ -70,7 +76,8 @@ mod tests {
     #[test]
     fn any_bytes_make_a_program() {
         for byte in 0..=255 {
-            let wasm = program::module(&mut Source::new(&[byte; 4_000], 0));
+            let beyond = Beyond { tail_calls: true };
+            let wasm = program::module(beyond, &mut Source::new(&[byte; 4_000], 0));
             if let Err(error) = wasmparser::validate(&wasm) {
                 panic!("byte {byte}: {error}");
             }

@@ -10,6 +10,7 @@ mod memory;
 mod tables;
 mod values;
 
+use super::beyond::Beyond;
 use super::calls::CallPlan;
 use super::source::Source;
 use super::{GenerateError, Generated};
@@ -17,6 +18,7 @@ use crate::case::Settings;
 
 /// Makes a module from what is drawn from an input.
 pub(super) fn module(
+    beyond: Beyond,
     source: &mut Source<'_>,
     settings: &mut Settings,
 ) -> Result<Generated, GenerateError> {
@@ -26,7 +28,7 @@ pub(super) fn module(
         0..=9 => values::module(source),
         10..=14 => memory::accesses(source),
         15 => memory::bulk(source),
-        16..=17 => tables::calls(source),
+        16..=17 => tables::calls(beyond, source),
         _ => tables::accesses(source),
     };
     Ok(Generated {
@@ -47,7 +49,10 @@ mod tests {
     fn modules_are_valid() {
         for seed in 0..3_000 {
             let mut source = Source::new(&[], seed);
-            let made = module(&mut source, &mut Settings::default()).expect("a module");
+            let beyond = Beyond {
+                tail_calls: seed % 2 == 0,
+            };
+            let made = module(beyond, &mut source, &mut Settings::default()).expect("a module");
             if let Err(error) = wasmparser::validate(&made.wasm) {
                 panic!("seed {seed}: {error}");
             }

@@ -1,4 +1,4 @@
-//! Modules by wasm-smith: anything that WebAssembly 2.0 allows.
+//! Modules by wasm-smith: anything that WebAssembly 2.0 allows, and at times what came after it.
 //!
 //! wasm-smith chooses among all instructions that are valid at each point, which takes it about a
 //! microsecond an instruction. Modules are kept small for that reason, and so that code that is
@@ -7,6 +7,7 @@
 use arbitrary::Unstructured;
 use wasm_smith::{Config, InstructionKind, InstructionKinds, MemoryOffsetChoices, Module};
 
+use super::beyond::Beyond;
 use super::calls::CallPlan;
 use super::input::Header;
 use super::rng::Rng;
@@ -36,7 +37,7 @@ pub(super) fn module(
         externref: rng.percent(EXTERNREF_PERCENT),
         table_min: rng.range(4, 20),
     };
-    let mut config = config(&mut rng);
+    let mut config = config(Beyond::of(header), &mut rng);
     match rng.below(20) {
         // Code that cannot trap, by checks around everything that could.
         0..=3 => config.disallow_traps = true,
@@ -88,8 +89,9 @@ fn build(config: Config, body: &[u8]) -> Result<Vec<u8>, GenerateError> {
     }
 }
 
-/// A configuration: WebAssembly 2.0 and no more, with sizes that keep a case under a millisecond.
-fn config(rng: &mut Rng) -> Config {
+/// A configuration: WebAssembly 2.0 and no more than `beyond`, with sizes that keep a case under a
+/// millisecond.
+fn config(beyond: Beyond, rng: &mut Rng) -> Config {
     let references = rng.percent(85);
     // A large function is rare: it costs as much as several small ones.
     let most = if rng.percent(8) { 140 } else { 36 };
@@ -126,6 +128,7 @@ fn config(rng: &mut Rng) -> Config {
         max_data_segments: 4,
         max_exports: 6,
         allow_start_export: rng.percent(25),
+        tail_call_enabled: beyond.tail_calls,
         ..beyond_2_0_off()
     }
 }

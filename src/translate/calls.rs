@@ -1,4 +1,4 @@
-//! Calls: to functions of the module, to imported ones, and through tables.
+//! Calls: to functions of the module, to imported ones, and through tables; tail calls as well.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, ArgumentPurpose, InstBuilder, types};
@@ -8,6 +8,13 @@ use super::environment::{Environment, wasm_signature};
 use super::layout::{anyfunc, function_import};
 use crate::case::module::ValType;
 use crate::score::Fault;
+
+/// A function that is called by its address.
+struct Callee {
+    address: ir::Value,
+    /// The vmctx that it runs on.
+    vmctx: ir::Value,
+}
 
 impl Environment<'_> {
     /// Imports the signature of a type, for indirect calls.
@@ -44,22 +51,38 @@ impl Environment<'_> {
             let args = with_vmctxs(caller_vmctx, caller_vmctx, args);
             builder.ins().call(callee, &args)
         } else {
-            let base = self.vmctx_value(&mut builder.cursor());
-            let flags = ir::MemFlags::trusted().with_readonly();
-            let record = self.layout.function_import(index);
-            let body = (record + function_import::BODY) as i32;
-            let address = builder.ins().load(types::I64, flags, base, body);
-            let callee_vmctx = if self.planted(Fault::ImportCalledWithOwnVmctx) {
-                caller_vmctx
-            } else {
-                let vmctx = (record + function_import::VMCTX) as i32;
-                builder.ins().load(types::I64, flags, base, vmctx)
-            };
-            let args = with_vmctxs(callee_vmctx, caller_vmctx, args);
-            builder.ins().call_indirect(signature, address, &args)
+            let callee = self.imported_callee(builder, index);
+            let args = with_vmctxs(callee.vmctx, caller_vmctx, args);
+            builder
+                .ins()
+                .call_indirect(signature, callee.address, &args)
         };
         self.declare_results(builder, signature, call);
         call
+    }
+
+    /// `return_call`. The callee takes over the frame and whatever references it is passed, which
+    /// nothing can collect in between.
+    pub(super) fn return_call(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        index: u32,
+        callee: ir::FuncRef,
+        args: &[ir::Value],
+    ) {
+        self.check_interrupt(builder);
+        let signature = builder.func.dfg.ext_funcs[callee].signature;
+        let caller_vmctx = caller_vmctx(builder);
+        if self.layout.defined_function(index).is_some() {
+            let args = with_vmctxs(caller_vmctx, caller_vmctx, args);
+            builder.ins().return_call(callee, &args);
+        } else {
+            let callee = self.imported_callee(builder, index);
+            let args = with_vmctxs(callee.vmctx, caller_vmctx, args);
+            builder
+                .ins()
+                .return_call_indirect(signature, callee.address, &args);
+        }
     }
 
     /// `call_indirect`: the table's bounds, then null, then the signature, then the call with
@@ -73,7 +96,59 @@ impl Environment<'_> {
         callee: ir::Value,
         args: &[ir::Value],
     ) -> ir::Inst {
-        let (element, element_flags) = self.element_address(builder, table, callee);
+        let callee = self.callee_in_table(builder, table, ty, callee);
+        let args = with_vmctxs(callee.vmctx, caller_vmctx(builder), args);
+        let call = builder
+            .ins()
+            .call_indirect(signature, callee.address, &args);
+        self.declare_results(builder, signature, call);
+        call
+    }
+
+    /// `return_call_indirect`: what `call_indirect` checks, in that order and while the caller's
+    /// frame is still there; then the callee takes that over.
+    pub(super) fn return_call_indirect(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        table: u32,
+        ty: u32,
+        signature: ir::SigRef,
+        callee: ir::Value,
+        args: &[ir::Value],
+    ) {
+        self.check_interrupt(builder);
+        let callee = self.callee_in_table(builder, table, ty, callee);
+        let args = with_vmctxs(callee.vmctx, caller_vmctx(builder), args);
+        builder
+            .ins()
+            .return_call_indirect(signature, callee.address, &args);
+    }
+
+    /// What the import record of a function says.
+    fn imported_callee(&mut self, builder: &mut FunctionBuilder<'_>, index: u32) -> Callee {
+        let base = self.vmctx_value(&mut builder.cursor());
+        let flags = ir::MemFlags::trusted().with_readonly();
+        let record = self.layout.function_import(index);
+        let body = (record + function_import::BODY) as i32;
+        let address = builder.ins().load(types::I64, flags, base, body);
+        let vmctx = if self.planted(Fault::ImportCalledWithOwnVmctx) {
+            caller_vmctx(builder)
+        } else {
+            let vmctx = (record + function_import::VMCTX) as i32;
+            builder.ins().load(types::I64, flags, base, vmctx)
+        };
+        Callee { address, vmctx }
+    }
+
+    /// The function in a slot of a table, if there is one and it is of type `ty`; a trap if not.
+    fn callee_in_table(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        table: u32,
+        ty: u32,
+        index: ir::Value,
+    ) -> Callee {
+        let (element, element_flags) = self.element_address(builder, table, index);
         let record = builder.ins().load(types::I64, element_flags, element, 0);
         if !self.planted(Fault::SkipNullCheck) {
             builder
@@ -97,13 +172,10 @@ impl Environment<'_> {
         let address = builder
             .ins()
             .load(types::I64, flags, record, anyfunc::FUNC_PTR as i32);
-        let callee_vmctx = builder
+        let vmctx = builder
             .ins()
             .load(types::I64, flags, record, anyfunc::VMCTX as i32);
-        let args = with_vmctxs(callee_vmctx, caller_vmctx(builder), args);
-        let call = builder.ins().call_indirect(signature, address, &args);
-        self.declare_results(builder, signature, call);
-        call
+        Callee { address, vmctx }
     }
 
     /// Results that are externrefs must be found by collections for as long as they are live;

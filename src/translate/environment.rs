@@ -22,7 +22,7 @@ use crate::case::settings::MemoryStyle;
 use crate::score::Fault;
 
 /// The calling convention of wasm functions: the one that Cranelift's users ship, with any number
-/// of results and, later, tail calls.
+/// of results and tail calls.
 pub const WASM_CALL_CONV: CallConv = CallConv::Tail;
 
 /// What the environment has to know besides the module.
@@ -304,16 +304,29 @@ impl FuncEnvironment for Environment<'_> {
         )))
     }
 
+    fn translate_return_call(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        callee_index: FuncIndex,
+        callee: ir::FuncRef,
+        call_args: &[ir::Value],
+    ) -> WasmResult<()> {
+        self.return_call(builder, callee_index.as_u32(), callee, call_args);
+        Ok(())
+    }
+
     fn translate_return_call_indirect(
         &mut self,
-        _builder: &mut FunctionBuilder<'_>,
-        _table_index: TableIndex,
-        _sig_index: TypeIndex,
-        _sig_ref: ir::SigRef,
-        _callee: ir::Value,
-        _call_args: &[ir::Value],
+        builder: &mut FunctionBuilder<'_>,
+        table_index: TableIndex,
+        sig_index: TypeIndex,
+        sig_ref: ir::SigRef,
+        callee: ir::Value,
+        call_args: &[ir::Value],
     ) -> WasmResult<()> {
-        unsupported("tail calls (return_call_indirect)")
+        let (table, ty) = (table_index.as_u32(), sig_index.as_u32());
+        self.return_call_indirect(builder, table, ty, sig_ref, callee, call_args);
+        Ok(())
     }
 
     fn translate_return_call_ref(
@@ -627,7 +640,7 @@ impl FuncEnvironment for Environment<'_> {
     }
 
     fn translate_loop_header(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()> {
-        self.loop_header(builder);
+        self.check_interrupt(builder);
         Ok(())
     }
 }

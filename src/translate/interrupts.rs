@@ -3,7 +3,8 @@
 //! Both live in one word that the vmctx points to. Function entries compare the stack pointer
 //! with it and trap `StackOverflow` below it; its sentinel value, [`INTERRUPTED`], is above every
 //! stack pointer, so an interrupted program also stops at the next function entry. Loop headers
-//! compare with the sentinel and trap `Interrupt`.
+//! compare with the sentinel and trap `Interrupt`. So do tail calls: a function that calls itself so
+//! is a loop, and the entry of one without a frame need not check anything.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, InstBuilder, types};
@@ -32,8 +33,8 @@ impl Environment<'_> {
         func.stack_limit = Some(limit);
     }
 
-    /// Traps at a loop header when the host has asked for it.
-    pub(super) fn loop_header(&mut self, builder: &mut FunctionBuilder<'_>) {
+    /// Traps, at a loop header or before a tail call, when the host has asked for it.
+    pub(super) fn check_interrupt(&mut self, builder: &mut FunctionBuilder<'_>) {
         if self.planted(Fault::NoInterruptCheck) {
             return;
         }

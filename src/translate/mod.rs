@@ -63,9 +63,9 @@ impl From<wasmparser::BinaryReaderError> for TranslateError {
     }
 }
 
-/// The proposals that are translated: WebAssembly 2.0 and SIMD.
+/// What is translated: WebAssembly 2.0 with SIMD, and of what came after it what modules may use.
 pub fn features() -> WasmFeatures {
-    WasmFeatures::WASM2 | WasmFeatures::SIMD
+    WasmFeatures::WASM2 | WasmFeatures::SIMD | WasmFeatures::TAIL_CALL
 }
 
 /// Translates modules, reusing what is expensive to make from one function to the next.

@@ -109,6 +109,16 @@ pub static KNOWN: &[KnownFault] = &[
         fatal: false,
         mark: Mark::Averted,
     },
+    KnownFault {
+        name: "wasmi-tail-call-of-host",
+        engine: registry::REFERENCE,
+        versions: &["2.0."],
+        what: "a tail call of a function of the host that has neither parameters nor results goes \
+               back to a caller that has nothing on its stack with a stack pointer that points \
+               nowhere (`return_prepare_host_frame`: `caller_start != callee_start`)",
+        fatal: false,
+        mark: Mark::Averted,
+    },
     unaligned(
         "cranelift-palignr-unaligned",
         "misaligned operand of palignr",

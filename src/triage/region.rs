@@ -106,7 +106,8 @@ fn only_names(name: &str) -> bool {
 fn decides(name: &str) -> bool {
     name.starts_with("br")
         || name.starts_with("call")
-        || matches!(name, "if" | "return" | "end" | "unreachable" | "else")
+        || name.starts_with("return")
+        || matches!(name, "if" | "end" | "unreachable" | "else")
 }
 
 /// The function and the instructions that a difference speaks of.

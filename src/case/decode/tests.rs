@@ -133,7 +133,6 @@ fn what_lies_beyond_is_refused() {
     for text in [
         "(module (memory i64 1))",
         "(module (memory 1) (memory 1))",
-        "(module (func return_call 0))",
         "(module (memory 1 1 shared))",
         "(module (tag))",
         "(module (func (param (ref extern))))",

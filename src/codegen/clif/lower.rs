@@ -222,7 +222,7 @@ impl Lowering<'_> {
                 };
                 self.push_checked(op, inst);
             }
-            InstructionData::Call { func_ref, .. } if opcode == Opcode::Call => {
+            InstructionData::Call { func_ref, .. } => {
                 let callee = &self.func.dfg.ext_funcs[func_ref];
                 let ExternalName::User(name) = callee.name else {
                     return Err(unsupported("call of what is no function of a module"));
@@ -232,13 +232,19 @@ impl Lowering<'_> {
                 let function =
                     function.ok_or_else(|| unsupported("direct call of an imported function"))?;
                 let site = self.call_site(inst, 0, callee.signature);
-                self.push(Op::Call { function, site });
+                self.push(match opcode {
+                    Opcode::ReturnCall => Op::ReturnCall { function, site },
+                    _ => Op::Call { function, site },
+                });
                 self.stack_map(inst);
             }
-            InstructionData::CallIndirect { sig_ref, .. } if opcode == Opcode::CallIndirect => {
+            InstructionData::CallIndirect { sig_ref, .. } => {
                 let callee = arg(0);
                 let site = self.call_site(inst, 1, sig_ref);
-                self.push(Op::CallIndirect { callee, site });
+                self.push(match opcode {
+                    Opcode::ReturnCallIndirect => Op::ReturnCallIndirect { callee, site },
+                    _ => Op::CallIndirect { callee, site },
+                });
                 self.stack_map(inst);
             }
             InstructionData::MultiAry { .. } if opcode == Opcode::Return => {

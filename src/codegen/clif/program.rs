@@ -199,6 +199,15 @@ pub enum Op {
         callee: Number,
         site: u32,
     },
+    /// Leaves the frame to a function that the same module defines.
+    ReturnCall {
+        function: u32,
+        site: u32,
+    },
+    ReturnCallIndirect {
+        callee: Number,
+        site: u32,
+    },
     Return {
         first: u32,
         values: u32,

@@ -6,13 +6,14 @@ use std::mem;
 use ::wasmi::{AsContext, Engine, Extern, Func, Instance, Module, Store, Val};
 use parallax_oracles::{Changes, Entity, Event, FuncIdentity, Outcome, Owner, Value};
 
+use super::frames;
 use super::handle::slot;
 use super::host::{self, Data, Made};
 use super::outcome::outcome_of;
 use super::visible;
 use super::{Wasmi, guard};
 use crate::case::module::{self as decoded, ImportKind};
-use crate::case::{Action, Case, ImportSource, LinkPlan, OpcodeSet};
+use crate::case::{Action, Case, ImportSource, LinkPlan};
 use crate::engine::segments::{self, Imported};
 use crate::engine::shadow::Shadows;
 use crate::engine::{Refusal, Run};
@@ -24,6 +25,8 @@ pub struct WasmiRun<'run> {
     /// The modules of the case without their start sections, compiled.
     modules: Vec<Module>,
     store: Store<Data<'run>>,
+    /// Whether frames must be kept apart, see [`frames`].
+    tail_calls: bool,
     /// Whether functions of the case can write to tables at all. Where they cannot, only
     /// instantiation does, and other steps need not look.
     code_writes_tables: bool,
@@ -39,12 +42,16 @@ impl<'run> WasmiRun<'run> {
     pub fn start(wasmi: &'run mut Wasmi, case: &'run Case) -> Result<WasmiRun<'run>, Refusal> {
         wasmi.shadows.clear();
         let engine = Engine::new(&wasmi.config);
+        let tail_calls = case.modules.iter().any(frames::has_tail_calls);
         let modules = case
             .modules
             .iter()
-            .map(|module| Module::new(&engine, &*segments::without_start(module)))
+            .map(|module| {
+                let wasm = prepared(module, tail_calls)?;
+                Module::new(&engine, &*wasm).map_err(|error| error.to_string())
+            })
             .collect::<Result<_, _>>()
-            .map_err(|error| Refusal::Invalid(error.to_string()))?;
+            .map_err(Refusal::Invalid)?;
         let mut store = Store::new(&engine, Data::new(case));
         store.limiter(|data| &mut data.limits);
         host::make_items(&mut store).map_err(Refusal::Unsupported)?;
@@ -53,6 +60,7 @@ impl<'run> WasmiRun<'run> {
             case,
             modules,
             store,
+            tail_calls,
             code_writes_tables: case.modules.iter().any(writes_tables),
             tables_may_differ: true,
         };
@@ -130,7 +138,8 @@ impl<'run> WasmiRun<'run> {
         let compiled = match stop {
             None => Cow::Borrowed(&self.modules[module]),
             Some(stop) => {
-                let wasm = segments::with_segments_stopped(&segments::without_start(decoded), stop)
+                let wasm = prepared(decoded, self.tail_calls)
+                    .and_then(|wasm| segments::with_segments_stopped(&wasm, stop))
                     .map_err(Outcome::Failed)?;
                 let module = Module::new(self.store.engine(), wasm);
                 Cow::Owned(module.map_err(|error| Outcome::Failed(error.to_string()))?)
@@ -361,6 +370,15 @@ impl Run for WasmiRun<'_> {
     }
 }
 
+/// A module as wasmi gets it.
+fn prepared(module: &decoded::Module, tail_calls: bool) -> Result<Cow<'_, [u8]>, String> {
+    let wasm = segments::without_start(module);
+    match tail_calls {
+        true => frames::apart(&wasm),
+        false => Ok(wasm),
+    }
+}
+
 /// Whether a module has an instruction that writes to tables.
 fn writes_tables(module: &decoded::Module) -> bool {
     // table.set, table.init, table.copy, table.grow, table.fill
@@ -371,10 +389,7 @@ fn writes_tables(module: &decoded::Module) -> bool {
         &[0xfc, 15],
         &[0xfc, 17],
     ];
-    let mut both = OpcodeSet::EMPTY;
-    writers.iter().for_each(|code| both.insert_encoded(code));
-    both.union_with(&module.opcodes);
-    both.len() < writers.len() + module.opcodes.len()
+    writers.iter().any(|code| module.opcodes.has(code))
 }
 
 /// What a module is about to be given, for [`segments`].

@@ -105,11 +105,12 @@ impl Knobs {
         self.collector == Some(Managed::Counting) && !self.lazy_tables
     }
 
-    /// The configuration: WebAssembly 2.0 with SIMD.
+    /// The configuration: WebAssembly 2.0 with SIMD and, but for Winch, what came after it and
+    /// modules may use.
     pub fn config(&self, flavour: Flavour) -> Config {
         let mut config = Config::new();
         config
-            .wasm_tail_call(false)
+            .wasm_tail_call(flavour != Flavour::Winch)
             .wasm_multi_memory(false)
             .wasm_memory64(false)
             .wasm_extended_const(false)

@@ -10,8 +10,8 @@ use std::borrow::Cow;
 use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{ExportKind, ExportSection};
 
+use crate::case::Module;
 use crate::case::module::{ConstExpr, ConstOp};
-use crate::case::{Module, OpcodeSet};
 
 /// A module as Wasmtime gets it, and under which name each imported function is exported in it.
 pub struct Prepared<'m> {
@@ -69,10 +69,7 @@ pub fn prepare<'m>(module: &Module, wasm: Cow<'m, [u8]>) -> Result<Prepared<'m>,
 
 /// Whether a module has `table.fill`.
 pub fn fills_tables(module: &Module) -> bool {
-    let mut with = OpcodeSet::EMPTY;
-    with.insert_encoded(&[0xfc, 17]);
-    with.union_with(&module.opcodes);
-    with.len() == module.opcodes.len()
+    module.opcodes.has(&[0xfc, 17])
 }
 
 fn leading_marks(name: &str) -> usize {

@@ -4,6 +4,7 @@ use wasm_encoder::Instruction;
 
 use super::statements::Writer;
 use crate::case::module::ValType;
+use crate::generate::beyond::Beyond;
 use crate::generate::expr::{Scope, TYPES};
 use crate::generate::sketch::{Body, Origin, Sketch, constant_expression};
 use crate::generate::source::Source;
@@ -47,6 +48,7 @@ pub(super) struct Slots {
 
 /// A program: its state, and what may be called by functions made from here on.
 pub(super) struct Program {
+    pub(super) beyond: Beyond,
     pub(super) sketch: Sketch,
     /// The initial size of the memory in pages.
     pub(super) pages: u32,
@@ -60,8 +62,9 @@ pub(super) struct Program {
 }
 
 /// Makes a program.
-pub(super) fn module(source: &mut Source<'_>) -> Vec<u8> {
+pub(super) fn module(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
     let mut program = Program {
+        beyond,
         sketch: Sketch::default(),
         pages: 0,
         globals: Vec::new(),
@@ -181,9 +184,7 @@ impl Program {
         if source.percent(15) {
             writer.main_loop(source);
         }
-        for result in results {
-            writer.value(*result, source);
-        }
+        writer.end(results, source);
         let (body, work) = writer.finish();
 
         let ty = self.sketch.ty(params, results);

@@ -141,6 +141,28 @@ impl<'p> Writer<'p> {
         }
     }
 
+    /// Writes the end of the function: what it returns, or a tail call of what returns as much.
+    pub(super) fn end(&mut self, results: &[ValType], source: &mut Source<'_>) {
+        if self.program.beyond.tail_calls && source.percent(60) {
+            let leaf = self.leaf;
+            let fits = |it: &&Callee| it.results == results && (it.leaf || !leaf);
+            let callees: Vec<Callee> = self.program.callees.iter().filter(fits).cloned().collect();
+            if !callees.is_empty() {
+                let callee = source.pick(&callees).clone();
+                if self.affordable(&callee) {
+                    for param in callee.params {
+                        self.scope.expression(*param, 1, &mut self.body, source);
+                    }
+                    self.body.push(Instruction::ReturnCall(callee.function));
+                    return;
+                }
+            }
+        }
+        for result in results {
+            self.value(*result, source);
+        }
+    }
+
     /// Whether `callee` may be called here, in which case its work is taken into account.
     fn affordable(&mut self, callee: &Callee) -> bool {
         let work = callee.work.saturating_mul(self.times);

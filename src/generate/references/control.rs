@@ -1,8 +1,8 @@
-//! Branches, loops, switches and recursion: references that flow along edges.
+//! Branches, loops, switches, tail calls and recursion: references that flow along edges.
 
 use wasm_encoder::{BlockType, Instruction};
 
-use super::program::DEEPEST;
+use super::program::{Callee, DEEPEST, Slots};
 use super::statements::Writer;
 use crate::case::module::ValType;
 use crate::generate::source::Source;
@@ -167,6 +167,58 @@ impl Writer<'_> {
         self.consume(flow, source);
     }
 
+    /// Leaves the function by a tail call, or goes on.
+    pub(super) fn leave(&mut self, source: &mut Source<'_>) {
+        self.number(source);
+        self.body.push(Instruction::If(BlockType::Empty));
+        if !self.tail_call(source) {
+            self.collect();
+        }
+        self.body.push(Instruction::End);
+    }
+
+    /// Writes a tail call of a function that returns what this one does, directly or through a table.
+    /// Says whether there is one.
+    pub(super) fn tail_call(&mut self, source: &mut Source<'_>) -> bool {
+        let returns = self.returns;
+        let fits = |callee: &Callee| callee.signature.1 == returns;
+        if !self.leaf && source.percent(40) {
+            let slots = self.program.slots.iter();
+            let slots: Vec<Slots> = slots.filter(|it| fits(&it.callee)).copied().collect();
+            if let [_, ..] = slots.as_slice() {
+                let slots = *source.pick(&slots);
+                if self.affords(slots.callee.work) {
+                    self.spend(slots.callee.work);
+                    self.arguments(slots.callee.signature.0, source);
+                    // One slot too many, at times: null, or a function of another type.
+                    let count = slots.count + u32::from(source.percent(5));
+                    let slot = source.below(count);
+                    self.body
+                        .push(Instruction::I32Const((slots.first + slot) as i32));
+                    self.body.push(Instruction::ReturnCallIndirect {
+                        type_index: slots.callee.ty,
+                        table_index: slots.table,
+                    });
+                    return true;
+                }
+            }
+        }
+        let callee = self.affordable(source).filter(fits);
+        let (function, params): (u32, &[ValType]) = match (callee, returns) {
+            (Some(callee), _) => {
+                self.spend(callee.work);
+                (callee.function, callee.signature.0)
+            }
+            (None, []) => (self.program.take, &[ValType::ExternRef]),
+            (None, [ValType::ExternRef]) => (self.program.make, &[]),
+            (None, _) => return false,
+        };
+        self.spend(2);
+        self.arguments(params, source);
+        self.body.push(Instruction::ReturnCall(function));
+        true
+    }
+
     /// Writes the body of a function that calls itself, `function`; local `number` counts down.
     pub(super) fn count_down(&mut self, function: u32, number: u32, source: &mut Source<'_>) {
         let result = self.block_type(&[], &[E]);
@@ -186,6 +238,18 @@ impl Writer<'_> {
         }
         self.object(1, source);
         self.body.push(Instruction::Else);
+        if self.program.beyond.tail_calls && source.percent(50) {
+            self.statements(0, 1, source);
+            self.object(1, source);
+            self.body.extend(&[
+                Instruction::LocalGet(number),
+                Instruction::I32Const(1),
+                Instruction::I32Sub,
+                Instruction::ReturnCall(function),
+                Instruction::End,
+            ]);
+            return;
+        }
         let held = source.range(0, 3);
         for _ in 0..held {
             self.object(1, source);

@@ -4,6 +4,7 @@ use wasm_encoder::{ConstExpr, HeapType, Instruction};
 
 use super::statements::Writer;
 use crate::case::module::ValType;
+use crate::generate::beyond::Beyond;
 use crate::generate::sketch::{Body, Origin, Sketch};
 use crate::generate::source::Source;
 
@@ -77,6 +78,7 @@ pub(super) struct Segment {
 
 /// A program: its state, and what may be called by functions made from here on.
 pub(super) struct Program {
+    pub(super) beyond: Beyond,
     pub(super) sketch: Sketch,
     pub(super) make: u32,
     pub(super) take: u32,
@@ -100,8 +102,8 @@ pub(super) struct Program {
 }
 
 /// Makes a program.
-pub(super) fn module(source: &mut Source<'_>) -> Vec<u8> {
-    let mut program = Program::imported_functions(source);
+pub(super) fn module(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
+    let mut program = Program::imported_functions(beyond, source);
     program.tables(source);
     program.globals(source);
     program.segments_of_objects(source);
@@ -118,7 +120,7 @@ pub(super) fn module(source: &mut Source<'_>) -> Vec<u8> {
 }
 
 impl Program {
-    fn imported_functions(source: &mut Source<'_>) -> Program {
+    fn imported_functions(beyond: Beyond, source: &mut Source<'_>) -> Program {
         let mut sketch = Sketch::default();
         let mut import = |module: &str, name: &str, (params, results): Signature| {
             let ty = sketch.ty(params, results);
@@ -141,6 +143,7 @@ impl Program {
             });
         }
         Program {
+            beyond,
             sketch,
             make,
             take,
@@ -307,7 +310,7 @@ impl Program {
         let signature = *source.pick(&SIGNATURES);
         let mut writer = Writer::new(self, signature, leaf);
         writer.statements(2, 3, source);
-        writer.results(signature.1, source);
+        writer.end(source);
         let (body, work) = writer.finish();
         self.add(signature, body, work, leaf, source);
     }
@@ -344,6 +347,8 @@ impl Program {
     ///     number &= DEEPEST
     ///     if number = 0 { statements; an object }
     ///     else { objects; count_down(an object, number - 1); statements; consume all }
+    ///
+    /// or, by a tail call, `else { statements; count_down(an object, number - 1) }`
     /// ```
     fn count_down(&mut self, source: &mut Source<'_>) {
         let itself = self.sketch.function_count();

@@ -21,6 +21,8 @@ pub(super) struct Writer<'p> {
     pub(super) numbers: Vec<u32>,
     /// A local of type funcref.
     pub(super) function_local: u32,
+    /// What the function returns.
+    pub(super) returns: &'static [ValType],
     /// Whether it may call nothing but `parallax` functions.
     pub(super) leaf: bool,
     /// The counter of the innermost loop.
@@ -35,7 +37,7 @@ pub(super) struct Writer<'p> {
 impl<'p> Writer<'p> {
     pub(super) fn new(
         program: &'p mut Program,
-        (params, _): (&[ValType], &[ValType]),
+        (params, returns): (&'static [ValType], &'static [ValType]),
         leaf: bool,
     ) -> Writer<'p> {
         let mut body = Body::new(params.len());
@@ -58,6 +60,7 @@ impl<'p> Writer<'p> {
             objects,
             numbers,
             function_local,
+            returns,
             leaf,
             counter: None,
             times: 1,
@@ -71,8 +74,16 @@ impl<'p> Writer<'p> {
         (self.body, self.work)
     }
 
+    /// Writes the end of the function: what it returns, or a tail call of what returns as much.
+    pub(super) fn end(&mut self, source: &mut Source<'_>) {
+        let tail_call = self.program.beyond.tail_calls && source.percent(60);
+        if !(tail_call && self.tail_call(source)) {
+            self.results(self.returns, source);
+        }
+    }
+
     /// Writes the values that the function returns.
-    pub(super) fn results(&mut self, results: &[ValType], source: &mut Source<'_>) {
+    fn results(&mut self, results: &[ValType], source: &mut Source<'_>) {
         for ty in results {
             match ty {
                 ValType::ExternRef => self.object(u32::from(results.len() < 4), source),
@@ -129,6 +140,7 @@ impl<'p> Writer<'p> {
             40..=43 => self.collect(),
             44..=47 => self.call(source),
             48..=50 => self.call_indirect(source),
+            51 if self.program.beyond.tail_calls => self.leave(source),
             51..=54 => self.hold(source),
             55..=56 => self.swap(source),
             57..=58 => self.branch(source),
@@ -317,7 +329,7 @@ impl<'p> Writer<'p> {
         self.consume(callee.signature.1, source);
     }
 
-    fn arguments(&mut self, params: &[ValType], source: &mut Source<'_>) {
+    pub(super) fn arguments(&mut self, params: &[ValType], source: &mut Source<'_>) {
         for param in params {
             match param {
                 ValType::ExternRef => self.object(u32::from(params.len() < 4), source),

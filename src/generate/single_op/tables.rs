@@ -5,6 +5,7 @@ use wasm_encoder::{BlockType, ConstExpr, HeapType, Instruction};
 
 use crate::case::module::ValType;
 use crate::generate::EXTERNREF_PERCENT;
+use crate::generate::beyond::Beyond;
 use crate::generate::expr::Scope;
 use crate::generate::sketch::{Body, Origin, Sketch, encoded, heap};
 use crate::generate::source::Source;
@@ -19,6 +20,49 @@ const SIGNATURES: [(&[ValType], &[ValType]); 6] = [
     (&[ValType::V128, ValType::F64], &[ValType::V128]),
     (&[ValType::F64], &[ValType::F64, ValType::I32, ValType::I64]),
 ];
+
+/// The same, and two of which many parameters and results lie on the stack, for tail calls to make
+/// room for.
+const SIGNATURES_OF_TAIL_CALLS: [(&[ValType], &[ValType]); 8] = [
+    SIGNATURES[0],
+    SIGNATURES[1],
+    SIGNATURES[2],
+    SIGNATURES[3],
+    SIGNATURES[4],
+    SIGNATURES[5],
+    (&[ValType::I64; 13], &[ValType::I32]),
+    (
+        &[
+            ValType::V128,
+            ValType::I32,
+            ValType::F64,
+            ValType::V128,
+            ValType::I32,
+            ValType::F64,
+            ValType::I64,
+            ValType::V128,
+            ValType::I32,
+            ValType::I32,
+            ValType::I32,
+            ValType::V128,
+            ValType::V128,
+            ValType::F32,
+            ValType::V128,
+            ValType::I32,
+            ValType::V128,
+            ValType::V128,
+        ],
+        &[ValType::F32],
+    ),
+];
+
+/// The function types among which to choose.
+fn signatures(beyond: Beyond) -> &'static [(&'static [ValType], &'static [ValType])] {
+    match beyond.tail_calls {
+        true => &SIGNATURES_OF_TAIL_CALLS,
+        false => &SIGNATURES,
+    }
+}
 
 /// Adds one to three tables, imported ones first, and returns their sizes.
 fn tables(sketch: &mut Sketch, element: ValType, source: &mut Source<'_>) -> Vec<u32> {
@@ -40,14 +84,15 @@ fn tables(sketch: &mut Sketch, element: ValType, source: &mut Source<'_>) -> Vec
 }
 
 /// Adds functions, one or two of each signature drawn; imported ones come first. Returns all.
-fn functions(sketch: &mut Sketch, source: &mut Source<'_>) -> Vec<u32> {
+fn functions(sketch: &mut Sketch, beyond: Beyond, source: &mut Source<'_>) -> Vec<u32> {
+    let signatures = signatures(beyond);
     for name in 0..source.below(3) {
-        let (params, results) = *source.pick(&SIGNATURES);
+        let (params, results) = *source.pick(signatures);
         let ty = sketch.ty(params, results);
         sketch.import_function("host", &format!("function{name}"), ty);
     }
     for _ in 0..source.range(2, 5) {
-        let (params, results) = *source.pick(&SIGNATURES);
+        let (params, results) = *source.pick(signatures);
         let mut scope = Scope::new();
         for (local, ty) in params.iter().enumerate() {
             scope.variable(*ty, local as u32);
@@ -74,10 +119,10 @@ fn fill(sketch: &mut Sketch, sizes: &[u32], functions: &[u32], source: &mut Sour
 }
 
 /// A module about `call_indirect`: to functions of the right type and of others, to null and past
-/// the end.
-pub(super) fn calls(source: &mut Source<'_>) -> Vec<u8> {
+/// the end. With tail calls, it is mostly about those.
+pub(super) fn calls(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
     let mut sketch = Sketch::default();
-    let functions = functions(&mut sketch, source);
+    let functions = functions(&mut sketch, beyond, source);
     let sizes = tables(&mut sketch, ValType::FuncRef, source);
     fill(&mut sketch, &sizes, &functions, source);
     for at in 0..source.range(2, 4) {
@@ -87,6 +132,11 @@ pub(super) fn calls(source: &mut Source<'_>) -> Vec<u8> {
         let table = source.below(sizes.len() as u32);
         let size = sizes[table as usize];
 
+        if beyond.tail_calls && source.percent(70) {
+            let caller = tail_caller(&mut sketch, function, (table, size), source);
+            sketch.export(&format!("call{at}"), caller);
+            continue;
+        }
         let mut params = vec![ValType::I32];
         params.extend_from_slice(&signature.params);
         let mut body = Body::new(params.len());
@@ -119,6 +169,43 @@ pub(super) fn calls(source: &mut Source<'_>) -> Vec<u8> {
         dispatch(&mut sketch, source);
     }
     sketch.finish()
+}
+
+/// A function that leaves by a tail call, of a function or of what is in a table, with some of the
+/// arguments passed on and some its own, so that it has less of them on its stack or more.
+fn tail_caller(
+    sketch: &mut Sketch,
+    function: u32,
+    (table, size): (u32, u32),
+    source: &mut Source<'_>,
+) -> u32 {
+    let ty = sketch.type_of(function);
+    let signature = sketch.func_type(ty).clone();
+    let mut params = vec![ValType::I32];
+    match source.below(3) {
+        0 => {}
+        1 => params.extend_from_slice(&signature.params),
+        _ => params.extend_from_slice(source.pick(&SIGNATURES_OF_TAIL_CALLS).0),
+    }
+    let mut scope = Scope::new();
+    for (local, ty) in params.iter().enumerate() {
+        scope.variable(*ty, local as u32);
+    }
+    let mut body = Body::new(params.len());
+    for param in &signature.params {
+        scope.expression(*param, 1, &mut body, source);
+    }
+    let direct = source.percent(35);
+    if direct {
+        body.push(Instruction::ReturnCall(function));
+    } else {
+        element(size, &mut body, source);
+        body.push(Instruction::ReturnCallIndirect {
+            type_index: ty,
+            table_index: table,
+        });
+    }
+    sketch.add(&params, &signature.results, body)
 }
 
 /// Emits an index from the first parameter: around the size of the table, mostly inside.
@@ -180,7 +267,7 @@ fn dispatch(sketch: &mut Sketch, source: &mut Source<'_>) {
 /// A module about table and reference instructions.
 pub(super) fn accesses(source: &mut Source<'_>) -> Vec<u8> {
     let mut sketch = Sketch::default();
-    let functions = functions(&mut sketch, source);
+    let functions = functions(&mut sketch, Beyond::default(), source);
     let element = if source.percent(EXTERNREF_PERCENT) {
         ValType::ExternRef
     } else {

@@ -191,7 +191,9 @@ impl Pass<'_> {
             | O::Br { .. }
             | O::BrIf { .. }
             | O::Call { .. }
-            | O::CallIndirect { .. } => {
+            | O::CallIndirect { .. }
+            | O::ReturnCall { .. }
+            | O::ReturnCallIndirect { .. } => {
                 self.rng.percent(self.temper.flow) && self.tame_flow(body, &operator)
             }
             O::LocalGet { local_index } => {

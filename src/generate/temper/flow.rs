@@ -15,8 +15,17 @@ impl Pass<'_> {
         match *operator {
             // wasm-smith goes on behind it as if it were a `nop`.
             Operator::Unreachable => body.push(Instruction::Nop),
-            Operator::Call { function_index } => return self.tame_call(body, function_index),
+            Operator::Call { function_index } => {
+                return self.tame_call(body, function_index, Instruction::Call);
+            }
+            Operator::ReturnCall { function_index } => {
+                return self.tame_call(body, function_index, Instruction::ReturnCall);
+            }
             Operator::CallIndirect {
+                type_index,
+                table_index,
+            }
+            | Operator::ReturnCallIndirect {
                 type_index,
                 table_index,
             } => return self.tame_indirect_call(body, type_index, table_index),
@@ -112,7 +121,12 @@ impl Pass<'_> {
     /// Leads a call that goes back, to the function itself or to one before it, on to a later one.
     /// wasm-smith calls any function anywhere, so that almost every call would recurse without
     /// end.
-    fn tame_call(&mut self, body: &mut Body, function: u32) -> bool {
+    fn tame_call(
+        &mut self,
+        body: &mut Body,
+        function: u32,
+        call: fn(u32) -> Instruction<'static>,
+    ) -> bool {
         if function < self.imported_functions || function > body.function {
             return false;
         }
@@ -122,7 +136,7 @@ impl Pass<'_> {
         let later = (body.function + 1..self.functions.len() as u32)
             .find(|later| self.functions[*later as usize] == ty);
         match later {
-            Some(later) => body.push(Instruction::Call(later)),
+            Some(later) => body.push(call(later)),
             None => {
                 let params = self
                     .types

@@ -80,11 +80,29 @@ enum Break {
     /// The crate's interpreter is to do this one.
     Step,
     /// A call of a function of the module.
-    Call { function: u32, site: u32 },
+    Call {
+        function: u32,
+        site: u32,
+    },
     /// A call of what is at an address.
-    CallIndirect { callee: u64, site: u32 },
+    CallIndirect {
+        callee: u64,
+        site: u32,
+    },
+    /// The same, and the frame is left to the callee.
+    ReturnCall {
+        function: u32,
+        site: u32,
+    },
+    ReturnCallIndirect {
+        callee: u64,
+        site: u32,
+    },
     /// The frame is done with.
-    Return { first: u32, values: u32 },
+    Return {
+        first: u32,
+        values: u32,
+    },
     /// The operation trapped, as the table of traps says.
     Trap,
     /// It traps for a reason of its own.
@@ -205,6 +223,18 @@ impl<'a, B: Builtins> Run<'a, B> {
                     op = self.call(callee, op, site)?;
                 }
                 Break::CallIndirect { callee, site } => op = self.call_address(callee, op, site)?,
+                Break::ReturnCall { function, site } => {
+                    let callee = self.program.module + function;
+                    op = self.return_call(callee, op, site)?;
+                }
+                Break::ReturnCallIndirect { callee, site } => {
+                    let callee = self.program_at(callee, op, site)?;
+                    // Builtins are not called so.
+                    let callee = callee.ok_or(Stopped::WrongSignature {
+                        pc: self.address(op),
+                    })?;
+                    op = self.return_call(callee, op, site)?;
+                }
                 Break::Return { first, values } => match self.leave(first, values) {
                     Some(next) => op = next,
                     None => return Ok(()),
@@ -278,15 +308,46 @@ impl<'a, B: Builtins> Run<'a, B> {
         Ok(0)
     }
 
+    /// Calls a program in place of the current one, whose caller it returns to; the operation to go
+    /// on with is its first.
+    fn return_call(&mut self, callee: u32, op: usize, site: u32) -> Result<usize, Stopped> {
+        let Some(left) = self.branches.checked_sub(1) else {
+            return Err(Stopped::Hung);
+        };
+        self.branches = left;
+        self.take_arguments(self.program.sites[site as usize]);
+        let frame = self.frame_pointer;
+        let word = |address| self.memory.read::<u64>(address);
+        let (outer, return_address) = match (word(frame), word(frame + 8)) {
+            (Ok(outer), Ok(return_address)) => (outer, return_address),
+            (Err(Refused(at)), _) | (_, Err(Refused(at))) => {
+                return Err(self.fault(libc::SIGSEGV, op, at));
+            }
+        };
+        self.frame_pointer = outer;
+        self.number = callee;
+        self.program = &self.code.programs[callee as usize];
+        self.set_up(frame + 16, return_address)?;
+        Ok(0)
+    }
+
+    /// The program at an address, if there is one. It must have the signature of the call.
+    fn program_at(&self, callee: u64, op: usize, site: u32) -> Result<Option<u32>, Stopped> {
+        let Some(number) = self.code.program_at(callee) else {
+            return Ok(None);
+        };
+        let signature = self.program.sites[site as usize].signature;
+        if self.code.programs[number as usize].signature != signature {
+            return Err(Stopped::WrongSignature {
+                pc: self.address(op),
+            });
+        }
+        Ok(Some(number))
+    }
+
     /// Calls what is at an address: a function, or a builtin.
     fn call_address(&mut self, callee: u64, op: usize, site: u32) -> Result<usize, Stopped> {
-        let signature = self.program.sites[site as usize].signature;
-        if let Some(number) = self.code.program_at(callee) {
-            if self.code.programs[number as usize].signature != signature {
-                return Err(Stopped::WrongSignature {
-                    pc: self.address(op),
-                });
-            }
+        if let Some(number) = self.program_at(callee, op, site)? {
             return self.call(number, op, site);
         }
         let Some(builtin) = self.code.builtin_at(callee) else {
@@ -533,6 +594,13 @@ impl Burst<'_> {
                 Op::Call { function, site } => return Break::Call { function, site },
                 Op::CallIndirect { callee, site } => {
                     return Break::CallIndirect {
+                        callee: get(callee),
+                        site,
+                    };
+                }
+                Op::ReturnCall { function, site } => return Break::ReturnCall { function, site },
+                Op::ReturnCallIndirect { callee, site } => {
+                    return Break::ReturnCallIndirect {
                         callee: get(callee),
                         site,
                     };

@@ -1,5 +1,5 @@
 //! Fewer blocks: what stands in one is put into its place, one arm of an `if` into the place of both,
-//! a plain branch into that of a table of them.
+//! a plain branch into that of a table of them, a call and a `return` into that of a tail call.
 
 use super::Shrinker;
 use super::code::places;
@@ -41,7 +41,7 @@ impl Shrinker<'_> {
 
 /// The code of a function with less of a block where there is one at `at`.
 fn edits(code: &[Op], at: usize) -> Vec<Vec<Op>> {
-    match &code[at] {
+    match code[at] {
         Op::Block(_) | Op::Loop(_) => {
             let mut edits: Vec<Vec<Op>> = unwrapped(code, at).into_iter().collect();
             if let Op::Loop(Signature::Empty) = code[at] {
@@ -52,7 +52,7 @@ fn edits(code: &[Op], at: usize) -> Vec<Vec<Op>> {
             edits
         }
         Op::If(_) => arms(code, at),
-        Op::BrTable(depths) => {
+        Op::BrTable(ref depths) => {
             let branches = depths.iter().map(|depth| {
                 let mut code = code.to_vec();
                 code.splice(at..=at, [Op::Drop, Op::Br(*depth)]);
@@ -62,11 +62,22 @@ fn edits(code: &[Op], at: usize) -> Vec<Vec<Op>> {
         }
         Op::BrIf(depth) => {
             let mut always = code.to_vec();
-            always.splice(at..=at, [Op::Drop, Op::Br(*depth)]);
+            always.splice(at..=at, [Op::Drop, Op::Br(depth)]);
             vec![always]
+        }
+        Op::ReturnCall(function) => vec![called(code, at, Op::Call(function))],
+        Op::ReturnCallIndirect { ty, table } => {
+            vec![called(code, at, Op::CallIndirect { ty, table })]
         }
         _ => Vec::new(),
     }
+}
+
+/// The code with a tail call made a call and a `return`.
+fn called(code: &[Op], at: usize, call: Op) -> Vec<Op> {
+    let mut code = code.to_vec();
+    code.splice(at..=at, [call, Op::Return]);
+    code
 }
 
 /// Where the block that starts at `at` has its `else` and its `end`.

@@ -349,6 +349,8 @@ pub(super) fn weight(code: &[Op]) -> u32 {
         Op::LocalGet(_) => 5,
         Op::End | Op::Else => 1,
         Op::Call(_) | Op::CallIndirect { .. } => 60,
+        // More than the call and the `return` that it may be replaced by.
+        Op::ReturnCall(_) | Op::ReturnCallIndirect { .. } => 90,
         _ => 20,
     };
     code.iter().map(one).sum()

@@ -29,6 +29,11 @@ pub(super) enum Op {
         ty: u32,
         table: u32,
     },
+    ReturnCall(u32),
+    ReturnCallIndirect {
+        ty: u32,
+        table: u32,
+    },
     LocalGet(u32),
     LocalSet(u32),
     LocalTee(u32),
@@ -79,7 +84,8 @@ pub(super) enum Signature {
 }
 
 impl Op {
-    /// An instruction as it was decoded from `bytes`. None if WebAssembly 2.0 does not have it.
+    /// An instruction as it was decoded from `bytes`. None if a type in it is none that
+    /// modules may use.
     pub fn new(operator: &Operator<'_>, bytes: &[u8]) -> Option<Op> {
         Some(match *operator {
             Operator::Unreachable => Op::Unreachable,
@@ -102,6 +108,14 @@ impl Op {
                 type_index,
                 table_index,
             } => Op::CallIndirect {
+                ty: type_index,
+                table: table_index,
+            },
+            Operator::ReturnCall { function_index } => Op::ReturnCall(function_index),
+            Operator::ReturnCallIndirect {
+                type_index,
+                table_index,
+            } => Op::ReturnCallIndirect {
                 ty: type_index,
                 table: table_index,
             },
@@ -173,6 +187,11 @@ impl Op {
                 type_index: ty,
                 table_index: table,
             }),
+            Op::ReturnCall(function) => put(Instruction::ReturnCall(function)),
+            Op::ReturnCallIndirect { ty, table } => put(Instruction::ReturnCallIndirect {
+                type_index: ty,
+                table_index: table,
+            }),
             Op::LocalGet(local) => put(Instruction::LocalGet(local)),
             Op::LocalSet(local) => put(Instruction::LocalSet(local)),
             Op::LocalTee(local) => put(Instruction::LocalTee(local)),
@@ -237,8 +256,10 @@ impl Op {
             Op::Block(Signature::Type(ty))
             | Op::Loop(Signature::Type(ty))
             | Op::If(Signature::Type(ty)) => visit(Space::Type, ty),
-            Op::Call(function) | Op::RefFunc(function) => visit(Space::Function, function),
-            Op::CallIndirect { ty, table } => {
+            Op::Call(function) | Op::ReturnCall(function) | Op::RefFunc(function) => {
+                visit(Space::Function, function);
+            }
+            Op::CallIndirect { ty, table } | Op::ReturnCallIndirect { ty, table } => {
                 visit(Space::Type, ty);
                 visit(Space::Table, table);
             }
