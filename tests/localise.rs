@@ -6,6 +6,8 @@ use std::path::Path;
 use parallax::campaign;
 use parallax::case::Case;
 use parallax::case::wast::case_from_file;
+use parallax::codegen::Generation;
+use parallax::engine::registry;
 use parallax::generate::Generators;
 use parallax::harness::{Harness, default_subjects};
 use parallax::score::Fault;
@@ -165,30 +167,43 @@ fn the_blamed_function_is_shown_in_rows() {
     );
 }
 
-fn known(name: &str) -> Blame {
+fn known(name: &str, subjects: &[&'static str]) -> Blame {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("corpus/known/{name}.wast"));
     let contents = std::fs::read(&path).expect("the fault has a case");
     let case = case_from_file(&contents, "known.wast").expect("a script");
-    let blame = explained(&case, None).blame.expect("it shows");
+    let options = Options {
+        subjects: subjects.to_vec(),
+        fault: None,
+    };
+    let explanation = explain(&case, &options).expect("engines that can be used");
+    let blame = explanation.blame.expect("it shows");
     assert_eq!(blame.known.as_deref(), Some(name));
     blame
 }
 
 #[test]
 fn known_faults_are_explained_as_what_they_are() {
-    let select = known("wasmi-select-eqz");
-    assert_eq!(select.layer, Layer::Reference);
+    let select = known("wasmi-select-eqz", &default_subjects());
+    assert_eq!((select.layer, &select.fixed_in), (Layer::Reference, &None));
     let region = select.region.expect("a region");
     assert!(region.instructions.contains(&"select".to_string()));
 
-    let shuffle = known("cranelift-palignr-unaligned");
+    let old = ["x86_64-0.112", "aarch64-0.112"];
+    let fixed = Some(format!("cranelift {}", Generation::CURRENT.version()));
+    let usable = old.into_iter().filter(|name| registry::find(name).is_ok());
+    let subjects: Vec<&'static str> = usable.collect();
+    // The engine of the current generation is asked without having been named.
+    let shuffle = known("cranelift-palignr-unaligned", &subjects);
     assert_eq!(shuffle.layer, Layer::X86_64Backend);
+    assert_eq!(shuffle.fixed_in, fixed);
+    assert!(shuffle.agree.contains(&"x86_64".to_string()), "{shuffle:?}");
     let region = shuffle.region.expect("a region");
     assert!(region.instructions.contains(&"i8x16.shuffle".to_string()));
 
-    if default_subjects().contains(&"aarch64") {
-        let splat = known("cranelift-splat-of-half-float");
+    if subjects.contains(&"aarch64-0.112") {
+        let splat = known("cranelift-splat-of-half-float", &subjects);
         assert_eq!(splat.layer, Layer::Aarch64Backend);
+        assert_eq!(splat.fixed_in, fixed);
         assert!(splat.function.is_some());
     }
 }

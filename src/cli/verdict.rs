@@ -12,7 +12,7 @@ use parallax::harness::{Examined, Harness, NotCompared};
 use parallax::panics;
 use parallax::score::Fault;
 use parallax::triage::blame::Blame;
-use parallax::triage::show;
+use parallax::triage::{known, show};
 use parallax_oracles::{Finding, Observation, Outcome, Reason, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -428,7 +428,8 @@ impl FileReport {
             parts.push(format!("{engine} {what}"));
         }
         if !self.known.is_empty() {
-            parts.push(format!("known: {}", self.known.join(", ")));
+            let known: Vec<String> = self.known.iter().map(|name| known::told(name)).collect();
+            parts.push(format!("known: {}", known.join(", ")));
         }
         let (passed, failed) = (self.assertions.passed, self.assertions.failed.len() as u64);
         if passed + failed > 0 {

@@ -43,6 +43,9 @@ pub enum Generation {
 }
 
 impl Generation {
+    /// The one that engines of an ISA's own name have.
+    pub const CURRENT: Generation = Generation::Cranelift0_135;
+
     /// All that there are, the oldest first.
     pub const ALL: [Generation; 2] = [Generation::Cranelift0_112, Generation::Cranelift0_135];
 

@@ -34,22 +34,22 @@ struct CompiledEngine {
     by_default: bool,
 }
 
-/// The engines that compile, in the order in which they are shown. One of a generation that is not
-/// the usual one has the name of its ISA and a suffix behind a `-`.
+/// The engines that compile, in the order in which they are shown. One of the current generation has
+/// the name of its ISA; one of another has that name, and its version behind a `-`.
 const COMPILED: &[CompiledEngine] = &[
-    compiled("x86_64", Isa::X86_64, Generation::Cranelift0_112, true),
-    compiled("aarch64", Isa::Aarch64, Generation::Cranelift0_112, true),
-    compiled("clif", Isa::Clif, Generation::Cranelift0_112, true),
+    compiled("x86_64", Isa::X86_64, Generation::CURRENT, true),
+    compiled("aarch64", Isa::Aarch64, Generation::CURRENT, true),
+    compiled("clif", Isa::Clif, Generation::CURRENT, true),
     compiled(
-        "x86_64-next",
+        "x86_64-0.112",
         Isa::X86_64,
-        Generation::Cranelift0_135,
+        Generation::Cranelift0_112,
         false,
     ),
     compiled(
-        "aarch64-next",
+        "aarch64-0.112",
         Isa::Aarch64,
-        Generation::Cranelift0_135,
+        Generation::Cranelift0_112,
         false,
     ),
     // The host's own code in the emulator: what the emulator is worth can be seen beside the host
@@ -57,7 +57,7 @@ const COMPILED: &[CompiledEngine] = &[
     CompiledEngine {
         name: EMULATED,
         execution: Execution::Emulated,
-        ..compiled("", HOST, Generation::Cranelift0_112, false)
+        ..compiled("", HOST, Generation::CURRENT, false)
     },
 ];
 
@@ -233,6 +233,25 @@ pub fn make_compiled(name: &str, fault: Option<Fault>) -> Option<Compiled> {
     let engine = machine_code(name)?;
     let compiled = Compiled::with_fault(engine.name, engine.backend, fault);
     Some(compiled.run_by(engine.execution))
+}
+
+/// The engine that runs code of the same ISA in the same way, by the current generation if the one of
+/// this name is of another, and by the one before if it is of the current one; `None` if there is none,
+/// or it cannot be used here.
+pub fn other_generation(name: &str) -> Option<&'static str> {
+    let engine = machine_code(name)?;
+    let mut others = COMPILED.iter().filter(|other| {
+        other.backend.isa == engine.backend.isa
+            && other.execution == engine.execution
+            && other.backend.generation != engine.backend.generation
+            && runs(other.execution).0
+    });
+    others.next().map(|other| other.name)
+}
+
+/// Whether the engine of this name makes machine code by a generation that is not the current one.
+pub fn is_of_old_generation(name: &str) -> bool {
+    machine_code(name).is_some_and(|engine| engine.backend.generation != Generation::CURRENT)
 }
 
 /// An engine that makes machine code.

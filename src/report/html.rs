@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::plot::{Bar, bars, curve, escaped, short};
 use super::text::time;
 use super::{Campaign, Report, Target};
+use crate::triage::known;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--paper:#fcfcfb;--card:#fff;--ink:#1b1f24;--soft:#5b6470;--line:#e3e5e8;\
@@ -248,7 +249,7 @@ fn verdicts(campaign: &Campaign) -> String {
             stats
                 .known_faults
                 .iter()
-                .map(|(it, n)| (it.clone(), *n))
+                .map(|(it, n)| (known::told(it), *n))
                 .collect(),
         ),
     ];

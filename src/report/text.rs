@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Campaign, Report, Target};
+use crate::triage::known::{self, KnownFault};
 
 /// The whole report.
 pub fn text(report: &Report) -> String {
@@ -52,7 +53,9 @@ fn campaign(out: &mut String, campaign: &Campaign) {
         let _ = writeln!(out, "  no verdict  {count} {reason}");
     }
     for (fault, count) in &stats.known_faults {
-        let _ = writeln!(out, "  known     {count} {fault}");
+        let fixed = known::named(fault).is_some_and(KnownFault::is_fixed_upstream);
+        let fixed = if fixed { ", fixed upstream" } else { "" };
+        let _ = writeln!(out, "  known     {count} {fault}{fixed}");
     }
     for group in &campaign.findings {
         let key = &group.key;

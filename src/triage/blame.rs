@@ -12,8 +12,13 @@
 //! | `clif` | both ISAs | the interpreter of the IR |
 //! | all | none | the translation, the runtime or the reference |
 //!
+//! An engine of an old generation of Cranelift (`x86_64-0.112`) counts as one of its ISA. It shares the
+//! translation and the runtime with all others, and with the current one of its ISA nothing more: if
+//! one of the two is wrong and the other right, it is the backend or the middle end of that one. What
+//! only old generations get wrong is fixed upstream.
+//!
 //! Wasmtime is an engine by itself: `wasmtime` and `pulley` share all but the backend and `winch` the
-//! runtime with it, but nothing is shared with ours, except that `wasmtime` and `x86_64-next` have
+//! runtime with it, but nothing is shared with ours, except that `wasmtime` and `x86_64` have
 //! the same version of the middle end and the backend.
 //!
 //! | wrong | right | the fault is in |
@@ -29,9 +34,9 @@ use std::fmt;
 use parallax_oracles::{OracleName, Verdict};
 use serde::{Deserialize, Serialize};
 
-use super::known::KnownFault;
+use super::known::{self, KnownFault};
 use crate::case::settings::OptLevel;
-use crate::engine::registry::REFERENCE;
+use crate::engine::registry::{self, REFERENCE};
 use crate::harness::{Examined, NotCompared};
 
 /// The engine that interprets the IR as the translation has left it.
@@ -166,6 +171,10 @@ pub struct Blame {
     /// The part of the runtime, by the name of its builtin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub builtin: Option<String>,
+    /// The version of the current generation of Cranelift, if only an older one differs: whatever it
+    /// is, it is fixed upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed_in: Option<String>,
     /// The known fault that it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<String>,
@@ -210,6 +219,7 @@ impl Blame {
             region: None,
             clif: Vec::new(),
             builtin: None,
+            fixed_in: is_of_the_past(differ, agree).then(known::current),
             known: None,
             because: Vec::new(),
         }
@@ -243,16 +253,17 @@ impl Blame {
     }
 
     /// What is blamed for a divergence that a known fault explains.
-    pub fn of_known(known: &KnownFault) -> Blame {
-        let mut blame = Blame::of_engines(&[known.engine], &[]);
-        blame.layer = match known.engine {
+    pub fn of_known(fault: &KnownFault) -> Blame {
+        let mut blame = Blame::of_engines(&[fault.engine], &[]);
+        blame.layer = match fault.engine {
             REFERENCE => Layer::Reference,
             engine => Layer::backend_of(engine)
                 .or_else(|| Layer::of_wasmtime(engine))
                 .unwrap_or(blame.layer),
         };
         blame.or.clear();
-        blame.known = Some(known.name.to_string());
+        blame.known = Some(fault.name.to_string());
+        blame.fixed_in = fault.is_fixed_upstream().then(known::current);
         blame
     }
 
@@ -301,6 +312,16 @@ impl Blame {
             && self.known == other.known
             && agree(self.builtin.as_ref(), other.builtin.as_ref())
     }
+}
+
+/// Whether all that differ are of an old generation, and agree where they are of the current one.
+fn is_of_the_past<S: AsRef<str>>(differ: &[S], agree: &[S]) -> bool {
+    let mends = |engine: &S| {
+        let current = registry::other_generation(engine.as_ref());
+        registry::is_of_old_generation(engine.as_ref())
+            && current.is_some_and(|current| agree.iter().any(|it| it.as_ref() == current))
+    };
+    !differ.is_empty() && differ.iter().all(mends)
 }
 
 /// What the tables at the top of this file say, and what else could be.
@@ -379,6 +400,9 @@ impl fmt::Display for Blame {
         if let Some(known) = &self.known {
             write!(f, ", known as {known}")?;
         }
+        if let Some(version) = &self.fixed_in {
+            write!(f, ", fixed in {version}")?;
+        }
         if let Some(builtin) = &self.builtin {
             write!(f, ", {builtin}")?;
         }
@@ -450,6 +474,35 @@ mod tests {
         assert_eq!(layer(&[x86], &[clif]), (Layer::X86_64Backend, false));
         assert_eq!(layer(&[x86], &[]), (Layer::Translation, false));
         assert_eq!(layer(&[], &[x86]), (Layer::Unknown, true));
+    }
+
+    #[test]
+    fn what_an_old_generation_alone_gets_wrong_is_fixed() {
+        let fixed = |differ: &[&str], agree: &[&str]| {
+            let blame = Blame::of_engines(differ, agree);
+            (blame.layer, blame.fixed_in.is_some())
+        };
+        let (old, new) = ("x86_64-0.112", "x86_64");
+        assert_eq!(
+            fixed(&[old], &[new, "aarch64"]),
+            (Layer::X86_64Backend, true)
+        );
+        // Nothing is known of it where the current one was not asked, or is wrong as well.
+        assert_eq!(fixed(&[old], &["clif"]), (Layer::X86_64Backend, false));
+        assert_eq!(
+            fixed(&[old, new], &["aarch64"]),
+            (Layer::X86_64Backend, false)
+        );
+        assert_eq!(
+            fixed(&[new], &[old, "aarch64"]),
+            (Layer::X86_64Backend, false)
+        );
+        if registry::find("aarch64").is_ok() {
+            assert_eq!(
+                fixed(&[old, "aarch64-0.112"], &[new, "aarch64", "clif"]),
+                (Layer::MiddleEnd, true)
+            );
+        }
     }
 
     #[test]

@@ -165,10 +165,11 @@ fn counterpart(
         let heading = format!("{name}, {changed}");
         return Some((heading, list(&mut engine, &good, function)));
     }
-    let agrees = blame
-        .agree
-        .iter()
-        .find(|name| registry::make_compiled(name, None).is_some())?;
+    let compiles = |name: &&String| registry::make_compiled(name, None).is_some();
+    // Best the code of the same ISA by another generation.
+    let other = accused.and_then(|name| registry::other_generation(name));
+    let other = blame.agree.iter().find(|name| Some(name.as_str()) == other);
+    let agrees = other.or_else(|| blame.agree.iter().find(compiles))?;
     let mut engine = registry::make_compiled(agrees, options.fault)?;
     Some((
         format!("{agrees}, which agrees"),

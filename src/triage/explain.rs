@@ -6,6 +6,7 @@ use parallax_oracles::{Finding, Verdict};
 
 use super::blame::FunctionOf;
 use super::code::{Code, CodeRow};
+use super::known;
 use super::localise::{Explanation, FirstWrong, Standing, ToldAt};
 use super::probe::SiteKind;
 use super::region;
@@ -70,9 +71,9 @@ impl Report<'_> {
                 Standing::Unsupported(what) => ("unsupported", what.clone()),
                 Standing::Inconclusive(why) => ("inconclusive", why.clone()),
             };
-            let known = row
-                .known
-                .map_or(String::new(), |name| format!(" (known: {name})"));
+            let known = row.known.map_or(String::new(), |name| {
+                format!(" (known: {})", known::told(name))
+            });
             (row.engine.to_string(), word, format!("{detail}{known}"))
         });
         rows.collect()

@@ -2,6 +2,8 @@
 //!
 //! 1. **Which engines.** Every engine runs the case; the table in [`super::blame`] turns who agrees
 //!    with the reference into a layer, or into a few.
+//!    An engine that differs is held against the one of its ISA by the other generation of Cranelift
+//!    as well, whether that was asked for or not.
 //! 2. **The reference or us?** Where all of ours differ alike, the reference is asked again about
 //!    the same program written differently (a [known rewrite](super::known), or
 //!    [probes](super::probe) throughout, which only copy values). If it then says what ours say, it
@@ -20,6 +22,8 @@
 
 mod locate;
 mod settle;
+
+use std::fmt;
 
 use parallax_oracles::{Finding, Observation, Outcome, StepObservation, Value, Verdict, compare};
 use serde::Serialize;
@@ -162,6 +166,20 @@ struct Localiser<'a> {
     cut: bool,
 }
 
+/// How an engine of another generation of Cranelift stands than one that differs.
+struct OtherGeneration {
+    engine: &'static str,
+    agrees: bool,
+}
+
+impl fmt::Display for OtherGeneration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OtherGeneration { engine, agrees } = self;
+        let stands = if *agrees { "agrees" } else { "differs as well" };
+        write!(f, "{engine}, of another generation, {stands}")
+    }
+}
+
 /// Finds out whose fault it is that engines differ about a case.
 ///
 /// # Errors
@@ -299,8 +317,11 @@ impl Localiser<'_> {
             });
             rows.map(|row| row.engine).collect()
         };
-        let (differ, agree) = (names(true), names(false));
+        let (differ, mut agree) = (names(true), names(false));
+        let others = self.other_generations(&differ)?;
+        agree.extend(others.iter().filter(|it| it.agrees).map(|it| it.engine));
         let mut blame = Blame::of_engines(&differ, &agree);
+        blame.because.extend(others.iter().map(ToString::to_string));
         blame.oracle = Some(first.oracle);
         let known = out.engines.iter().find_map(|row| row.known);
         if let Some(known) = known {
@@ -329,6 +350,27 @@ impl Localiser<'_> {
         self.locate(out, &mut blame, accused, &first)?;
         out.blame = Some(blame);
         Ok(())
+    }
+
+    /// What the engines of other generations of Cranelift show that were not asked for, of those that
+    /// differ.
+    fn other_generations(&self, differ: &[&str]) -> Result<Vec<OtherGeneration>, String> {
+        let mut others = Vec::new();
+        for engine in differ
+            .iter()
+            .filter_map(|name| registry::other_generation(name))
+        {
+            if self.options.subjects.contains(&engine) {
+                continue;
+            }
+            let agrees = match self.standing_of(engine, self.case)? {
+                Standing::Agrees => true,
+                Standing::Differs(_) => false,
+                Standing::Unsupported(_) | Standing::Inconclusive(_) => continue,
+            };
+            others.push(OtherGeneration { engine, agrees });
+        }
+        Ok(others)
     }
 
     /// Adds the reference as it is, if it differs from what is right; whether it does.

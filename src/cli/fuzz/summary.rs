@@ -9,6 +9,7 @@ use parallax::campaign::confine::Layer;
 use parallax::campaign::group::Group;
 use parallax::campaign::{FuzzReport, Job};
 use parallax::stats::Stats;
+use parallax::triage::known::{self, KnownFault};
 use serde::Serialize;
 
 use crate::cli::console::{self, Console};
@@ -77,10 +78,26 @@ fn summary(job: &Job, folder: &Path, report: &FuzzReport) -> String {
         stats.idle,
         stats.opcodes.len()
     );
+    let fixed = fixed_upstream(stats);
+    if !fixed.is_empty() {
+        let _ = writeln!(
+            text,
+            "  known     of these, fixed upstream in {}: {}",
+            known::current(),
+            counts(&fixed)
+        );
+    }
+    let width = stats
+        .engines
+        .keys()
+        .map(String::len)
+        .max()
+        .unwrap_or(0)
+        .max(8);
     for (name, engine) in &stats.engines {
         let _ = writeln!(
             text,
-            "  {name:8}  {} compared, {} unsupported{}",
+            "  {name:width$}  {} compared, {} unsupported{}",
             engine.compared,
             engine.unsupported,
             of_which(&engine.unsupported_by)
@@ -148,16 +165,30 @@ pub fn rate(cases: u64, elapsed: Duration) -> f64 {
     cases as f64 / elapsed.as_secs_f64().max(0.001)
 }
 
+/// The known faults that were met and that the current generation of Cranelift does not have, with how
+/// often.
+fn fixed_upstream(stats: &Stats) -> BTreeMap<&str, u64> {
+    let met = stats.known_faults.iter();
+    let fixed =
+        met.filter(|(name, _)| known::named(name).is_some_and(KnownFault::is_fixed_upstream));
+    fixed.map(|(name, count)| (name.as_str(), *count)).collect()
+}
+
 /// Counts by name, in parentheses; nothing if there are none.
-fn of_which<N: Display>(counts: &BTreeMap<N, u64>) -> String {
-    let counts: Vec<String> = counts
+fn of_which<N: Display>(by_name: &BTreeMap<N, u64>) -> String {
+    if by_name.is_empty() {
+        return String::new();
+    }
+    format!(" ({})", counts(by_name))
+}
+
+/// Counts by name.
+fn counts<N: Display>(by_name: &BTreeMap<N, u64>) -> String {
+    let counts: Vec<String> = by_name
         .iter()
         .map(|(name, count)| format!("{name} {count}"))
         .collect();
-    if counts.is_empty() {
-        return String::new();
-    }
-    format!(" ({})", counts.join(", "))
+    counts.join(", ")
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -174,6 +205,8 @@ struct Json<'a> {
     seed: u64,
     #[serde(flatten)]
     stats: &'a Stats,
+    /// Of the known faults that were met, those that the current generation of Cranelift does not have.
+    fixed_upstream: BTreeMap<&'a str, u64>,
     seconds: f64,
     starts: u64,
     artifacts: Vec<String>,
@@ -200,6 +233,7 @@ impl<'a> Json<'a> {
         Json {
             seed: job.seed,
             stats: &record.stats,
+            fixed_upstream: fixed_upstream(&record.stats),
             seconds: record.elapsed.as_secs_f64(),
             starts: record.starts,
             artifacts: record

@@ -14,7 +14,7 @@ const CASES: u64 = 60;
 fn engine(operations: u32) -> Compiled {
     let backend = Backend {
         isa: Isa::Clif,
-        generation: Generation::Cranelift0_112,
+        generation: Generation::CURRENT,
     };
     let mut engine = Compiled::new("clif", backend);
     match &mut engine.reusable().expect("an interpreter").machine {

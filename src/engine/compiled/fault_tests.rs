@@ -16,7 +16,7 @@ fn engines() -> impl Iterator<Item = Compiled> {
     let ways = [Isa::X86_64, Isa::Aarch64]
         .into_iter()
         .flat_map(|isa| [Execution::Direct, Execution::Emulated].map(|way| (isa, way)));
-    let generation = Generation::Cranelift0_112;
+    let generation = Generation::CURRENT;
     ways.filter(|(isa, way)| Machine::new(*isa, *way).is_ok())
         .map(move |(isa, way)| Compiled::new("test", Backend { isa, generation }).run_by(way))
 }

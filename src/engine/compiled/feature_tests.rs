@@ -10,7 +10,7 @@ use crate::codegen::Generation;
 fn same_code(isa: Isa, settings: [Settings; 2]) -> bool {
     let text = include_bytes!("../../../tests/features.wast");
     let mut case = script_from_file(text, "features.wast").unwrap().case;
-    let generation = Generation::Cranelift0_112;
+    let generation = Generation::CURRENT;
     let mut engine = Compiled::new("test", Backend { isa, generation });
     let imported = case.modules[0].imported_functions();
     let functions = 0..case.modules[0].functions.len() as u32 - imported;

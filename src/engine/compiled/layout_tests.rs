@@ -14,7 +14,7 @@ use crate::runtime::block::written;
 
 const BACKEND: Backend = Backend {
     isa: Isa::X86_64,
-    generation: Generation::Cranelift0_112,
+    generation: Generation::CURRENT,
 };
 
 /// What code does with the vmctx: the places it loads or stores, as offset and bytes, and those

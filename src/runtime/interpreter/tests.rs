@@ -35,7 +35,7 @@ type Build<'a> = &'a dyn Fn(&mut FunctionBuilder<'_>, &[Value]) -> Vec<Value>;
 impl Function {
     /// From parameters of these types to what `build` makes of them, of these types.
     fn new(params: &[Type], returns: &[Type], build: Build<'_>) -> Result<Function, String> {
-        let mut generator = Generator::new(Generation::Cranelift0_112);
+        let mut generator = Generator::new(Generation::CURRENT);
         let mut interpreter = Interpreter::new();
         interpreter.unload_from(BASE..BASE << 1, BASE, generator.lowerer());
         let mut context = FunctionBuilderContext::new();
