@@ -13,7 +13,14 @@ fn script(text: &str) -> Script {
 }
 
 /// The engines whose code runs in different ways, as far as this build has them.
-const NAMES: [&str; 5] = ["x86_64", "aarch64", "clif", "x86_64-0.112", "aarch64-0.112"];
+const NAMES: [&str; 6] = [
+    "x86_64",
+    "aarch64",
+    "riscv64",
+    "clif",
+    "x86_64-0.112",
+    "aarch64-0.112",
+];
 
 fn engines() -> impl Iterator<Item = Box<dyn Engine>> {
     NAMES

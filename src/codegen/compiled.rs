@@ -64,6 +64,8 @@ pub enum RelocationKind {
     Relative4,
     /// As the 26-bit word offset of an aarch64 `bl` or `b`.
     Aarch64Call,
+    /// As the two parts, of 20 and 12 bits, of the offset of a riscv64 `auipc` and the `jalr` behind it.
+    Riscv64Call,
 }
 
 /// What a relocation refers to.

@@ -1,7 +1,7 @@
 //! Machine code as text, instruction by instruction.
 
 use capstone::Capstone;
-use capstone::arch::{self, BuildsCapstone, BuildsCapstoneSyntax};
+use capstone::arch::{self, BuildsCapstone, BuildsCapstoneExtraMode, BuildsCapstoneSyntax};
 
 use super::Isa;
 
@@ -30,6 +30,11 @@ pub fn disassemble(isa: Isa, code: &[u8]) -> Vec<Instruction> {
         Isa::Aarch64 => Capstone::new()
             .arm64()
             .mode(arch::arm64::ArchMode::Arm)
+            .build(),
+        Isa::Riscv64 => Capstone::new()
+            .riscv()
+            .mode(arch::riscv::ArchMode::RiscV64)
+            .extra_mode([arch::riscv::ArchExtraMode::RiscVC].into_iter())
             .build(),
     };
     let Ok(mut capstone) = made else {
@@ -61,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_isas_have_text() {
+    fn every_isa_has_text() {
         let texts = |isa, code: &[u8]| {
             let instructions = disassemble(isa, code).into_iter();
             let texts = instructions.map(|it| (it.offset, it.bytes, it.text));
@@ -79,6 +84,16 @@ mod tests {
             [
                 (0, 4, "sub w1, w2, w3".to_string()),
                 (4, 4, "ret ".trim().to_string())
+            ]
+        );
+        assert_eq!(
+            texts(
+                Isa::Riscv64,
+                &[0x3b, 0x05, 0xb5, 0x40, 0x67, 0x80, 0x00, 0x00]
+            ),
+            [
+                (0, 4, "subw a0, a0, a1".to_string()),
+                (4, 4, "ret".to_string())
             ]
         );
     }

@@ -11,6 +11,7 @@ pub(super) fn triple(isa: Isa) -> &'static str {
         // CLIF is built as for this one.
         Isa::X86_64 | Isa::Clif => "x86_64-unknown-linux-gnu",
         Isa::Aarch64 => "aarch64-unknown-linux-gnu",
+        Isa::Riscv64 => "riscv64gc-unknown-linux-gnu",
     }
 }
 

@@ -90,7 +90,7 @@ impl Generator {
         };
         let compiler: &mut dyn Compiler = match config.isa {
             Isa::Clif => &mut self.lowerer,
-            Isa::X86_64 | Isa::Aarch64 => {
+            Isa::X86_64 | Isa::Aarch64 | Isa::Riscv64 => {
                 plant::in_clif(fault, config, &mut self.function);
                 &mut *self.compiler
             }
@@ -124,7 +124,7 @@ pub fn frontend_config(isa: Isa) -> TargetFrontendConfig {
         default_call_conv: CallConv::SystemV,
         pointer_width: PointerWidth::U64,
         page_size_align_log2: match isa {
-            Isa::X86_64 | Isa::Clif => 12,
+            Isa::X86_64 | Isa::Riscv64 | Isa::Clif => 12,
             Isa::Aarch64 => 16,
         },
     }

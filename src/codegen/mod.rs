@@ -28,6 +28,8 @@ pub enum Isa {
     X86_64,
     /// aarch64.
     Aarch64,
+    /// riscv64: the base and the extensions of `g`, so without vectors.
+    Riscv64,
     /// No machine's: CLIF itself, as translation left it, which is interpreted.
     Clif,
 }
@@ -93,7 +95,7 @@ impl CodegenConfig {
         let (x86_64, aarch64) = match isa {
             Isa::X86_64 => (settings.x86_64, Aarch64Features::NONE),
             Isa::Aarch64 => (X86Features::NONE, settings.aarch64),
-            Isa::Clif => (X86Features::NONE, Aarch64Features::NONE),
+            Isa::Riscv64 | Isa::Clif => (X86Features::NONE, Aarch64Features::NONE),
         };
         CodegenConfig {
             isa,

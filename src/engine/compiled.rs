@@ -279,7 +279,11 @@ impl Compiled {
                 Action::Invoke {
                     instance, function, ..
                 } => {
-                    invoked.push(instances[*instance as usize].function_type(*function));
+                    // `parallax spec` has empty modules stand in for those that are unsupported.
+                    let module = instances[*instance as usize];
+                    if (*function as usize) < module.functions.len() {
+                        invoked.push(module.function_type(*function));
+                    }
                 }
                 Action::Get { .. } | Action::Collect => {}
             }

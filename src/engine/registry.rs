@@ -40,6 +40,7 @@ const COMPILED: &[CompiledEngine] = &[
     compiled("x86_64", Isa::X86_64, Generation::CURRENT, true),
     compiled("aarch64", Isa::Aarch64, Generation::CURRENT, true),
     compiled("clif", Isa::Clif, Generation::CURRENT, true),
+    compiled("riscv64", Isa::Riscv64, Generation::CURRENT, false),
     compiled(
         "x86_64-0.112",
         Isa::X86_64,

@@ -199,6 +199,21 @@ fn apply(
             let instruction = (u32::from_le_bytes(instruction) & 0xfc00_0000) | words;
             code[at..at + 4].copy_from_slice(&instruction.to_le_bytes());
         }
+        RelocationKind::Riscv64Call => {
+            // The lower part has a sign, for which the upper part makes up.
+            let upper = relative.wrapping_add(0x800) >> 12;
+            if !(-(1 << 19)..1 << 19).contains(&upper) {
+                return Err(out_of_reach);
+            }
+            let upper = (at, 0x0000_0fff, (upper as u32) << 12);
+            let lower = (at + 4, 0x000f_ffff, (relative as u32) << 20);
+            for (at, kept, bits) in [upper, lower] {
+                let mut instruction = [0; 4];
+                instruction.copy_from_slice(&code[at..at + 4]);
+                let instruction = (u32::from_le_bytes(instruction) & kept) | bits;
+                code[at..at + 4].copy_from_slice(&instruction.to_le_bytes());
+            }
+        }
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ impl Execution {
         match isa {
             Isa::Clif => Execution::Interpreted,
             isa if isa as u8 == HOST as u8 => Execution::Direct,
-            Isa::X86_64 | Isa::Aarch64 => Execution::Emulated,
+            Isa::X86_64 | Isa::Aarch64 | Isa::Riscv64 => Execution::Emulated,
         }
     }
 }

@@ -1,15 +1,15 @@
 //! Whose fault a divergence is, as data: the layer, what speaks for it, and where in the case.
 //!
 //! The layers lie on top of each other, and the engines share them in different numbers: `clif`
-//! runs what the translation made, `x86_64` and `aarch64` also have the middle end and a backend
-//! each. So which engines agree with the reference tells most of the layer already
+//! runs what the translation made, `x86_64`, `aarch64` and `riscv64` also have the middle end and a
+//! backend each. So which engines agree with the reference tells most of the layer already
 //! ([`Blame::of_engines`]):
 //!
 //! | wrong | right | the fault is in |
 //! | --- | --- | --- |
-//! | one ISA | the other ISA | that ISA's backend |
-//! | both ISAs | `clif` | the middle end |
-//! | `clif` | both ISAs | the interpreter of the IR |
+//! | one ISA | another ISA | that ISA's backend |
+//! | several ISAs | `clif` | the middle end |
+//! | `clif` | an ISA | the interpreter of the IR |
 //! | all | none | the translation, the runtime or the reference |
 //!
 //! An engine of an old generation of Cranelift (`x86_64-0.112`) counts as one of its ISA. It shares the
@@ -42,6 +42,13 @@ use crate::harness::{Examined, NotCompared};
 /// The engine that interprets the IR as the translation has left it.
 pub const INTERPRETER: &str = "clif";
 
+/// The layers that one ISA has to itself.
+pub const BACKENDS: [Layer; 3] = [
+    Layer::X86_64Backend,
+    Layer::Aarch64Backend,
+    Layer::Riscv64Backend,
+];
+
 /// A part of the way from wasm to a result, which can be at fault.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -56,6 +63,9 @@ pub enum Layer {
     /// Instruction selection, register allocation and encoding for aarch64.
     #[serde(rename = "aarch64-backend")]
     Aarch64Backend,
+    /// Instruction selection, register allocation and encoding for riscv64.
+    #[serde(rename = "riscv64-backend")]
+    Riscv64Backend,
     /// The runtime: builtins, collection, tables, memories.
     Runtime,
     /// The reference itself.
@@ -80,6 +90,7 @@ impl Layer {
             Layer::MiddleEnd => "middle end",
             Layer::X86_64Backend => "x86-64 backend",
             Layer::Aarch64Backend => "aarch64 backend",
+            Layer::Riscv64Backend => "riscv64 backend",
             Layer::Runtime => "runtime",
             Layer::Reference => "reference",
             Layer::Interpreter => "interpreter of the IR",
@@ -106,6 +117,8 @@ impl Layer {
             Some(Layer::X86_64Backend)
         } else if engine.starts_with("aarch64") {
             Some(Layer::Aarch64Backend)
+        } else if engine.starts_with("riscv64") {
+            Some(Layer::Riscv64Backend)
         } else {
             None
         }
@@ -290,6 +303,7 @@ impl Blame {
         let files: &[&str] = match self.layer {
             Layer::X86_64Backend => &["isa/x64/lower.isle", "isa/x64/inst.isle"],
             Layer::Aarch64Backend => &["isa/aarch64/lower.isle", "isa/aarch64/inst.isle"],
+            Layer::Riscv64Backend => &["isa/riscv64/lower.isle", "isa/riscv64/inst.isle"],
             Layer::MiddleEnd => &["opts/*.isle", "egraph"],
             _ => return Vec::new(),
         };
@@ -368,7 +382,7 @@ fn guess_of_ours<S: AsRef<str>, T: AsRef<str>>(differ: &[S], agree: &[T]) -> (La
         let mut agree = agree.iter();
         agree.any(|engine| Layer::backend_of(engine.as_ref()) == Some(*layer))
     };
-    let another_right = [Layer::X86_64Backend, Layer::Aarch64Backend]
+    let another_right = BACKENDS
         .iter()
         .any(|layer| !backends.contains(layer) && right(layer));
     let interpreter_wrong = differ.iter().any(|engine| engine.as_ref() == INTERPRETER);
@@ -379,7 +393,7 @@ fn guess_of_ours<S: AsRef<str>, T: AsRef<str>>(differ: &[S], agree: &[T]) -> (La
         _ if interpreter_wrong => (Layer::Translation, vec![Layer::Runtime, Layer::Reference]),
         // Whatever agrees shares the translation and the runtime.
         [backend] if !agree.is_empty() => (*backend, vec![Layer::MiddleEnd]),
-        [_, _] if !agree.is_empty() => (Layer::MiddleEnd, Vec::new()),
+        [_, _, ..] if !agree.is_empty() => (Layer::MiddleEnd, Vec::new()),
         [backend] => (
             Layer::Translation,
             vec![Layer::Runtime, Layer::MiddleEnd, *backend, Layer::Reference],

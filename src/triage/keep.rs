@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use parallax_oracles::{Outcome, Place, Seen, Verdict};
 use wasmparser::{Parser, Payload};
 
-use super::blame::{Blame, Layer};
+use super::blame::{BACKENDS, Blame};
 use super::shrink::Best;
 use crate::case::opcodes::OpcodeSet;
 use crate::case::{Action, Case};
@@ -35,7 +35,7 @@ pub fn subject(best: &Best) -> String {
 pub fn slug(best: &Best) -> String {
     let mut words = Vec::new();
     if let Some(blame) = Blame::of(&best.examined) {
-        let backend = matches!(blame.layer, Layer::X86_64Backend | Layer::Aarch64Backend);
+        let backend = BACKENDS.contains(&blame.layer);
         if backend && blame.or.is_empty() {
             words.push(blame.layer.name().to_string());
         }

@@ -13,7 +13,7 @@ use parallax_oracles::TrapKind;
 
 /// Every ISA in every way in which it can be run here.
 fn engines() -> impl Iterator<Item = Compiled> {
-    let ways = [Isa::X86_64, Isa::Aarch64]
+    let ways = [Isa::X86_64, Isa::Aarch64, Isa::Riscv64]
         .into_iter()
         .flat_map(|isa| [Execution::Direct, Execution::Emulated].map(|way| (isa, way)));
     let generation = Generation::CURRENT;

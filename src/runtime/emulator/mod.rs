@@ -41,6 +41,7 @@ use processor::{EXIT_GATE, GATE_BYTES, Guest, Processor};
 
 mod aarch64;
 mod processor;
+mod riscv64;
 mod x86_64;
 
 /// Bytes of emulated stack below the limit, for what has no check of its own.
@@ -181,10 +182,13 @@ impl Emulator {
             self.processor.emu_start(target.trampoline, 0, 0, 0)
         });
         interrupts.set_exit(outer_exit);
-        let pc = self.processor.pc_read().unwrap_or_default();
+        let mut pc = self.processor.pc_read().unwrap_or_default();
         let torn = self.torn_store(pc);
         let call = self.processor.get_data_mut();
         call.store = std::ptr::null_mut();
+        if call.refused.is_none() {
+            pc = pc.wrapping_sub(self.guest.past_exception());
+        }
         if let Some(stopped) = call.stopped.take() {
             return Err(stopped);
         }

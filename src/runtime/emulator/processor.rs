@@ -3,7 +3,7 @@
 
 use unicorn_engine::{Arch, Mode, Unicorn, uc_error};
 
-use super::{Call, PAGE_BYTES, aarch64, x86_64};
+use super::{Call, PAGE_BYTES, aarch64, riscv64, x86_64};
 use crate::case::Settings;
 use crate::codegen::Isa;
 use crate::codegen::compiled::LibCall;
@@ -58,6 +58,11 @@ pub(super) trait Guest {
     /// the first has been handled, which nobody does.
     fn remembers_exceptions(&self) -> bool;
 
+    /// How many bytes behind an instruction that raised an exception the processor says that it is.
+    fn past_exception(&self) -> u64 {
+        0
+    }
+
     /// Sets what a builtin returns.
     fn answer(&self, processor: &mut Processor<'_>, value: u64) -> Result<(), uc_error>;
 
@@ -81,6 +86,7 @@ pub(super) fn guest(isa: Isa) -> Option<&'static dyn Guest> {
     match isa {
         Isa::X86_64 => Some(&x86_64::X86_64),
         Isa::Aarch64 => Some(&aarch64::Aarch64),
+        Isa::Riscv64 => Some(&riscv64::Riscv64),
         Isa::Clif => None,
     }
 }
