@@ -45,3 +45,32 @@ fn in_small_static_memories() {
 fn in_dynamic_memories() {
     passes(MemoryStyle::Dynamic);
 }
+
+/// What has no vectors: all but those, and the rest is said to be unsupported.
+#[test]
+fn of_scalars_on_riscv64() {
+    const SCALAR_ASSERTIONS: u64 = 26_900;
+    let Ok(engine) = registry::make("riscv64") else {
+        return;
+    };
+    let mut engines = vec![engine];
+    for memory_style in [MemoryStyle::Static, MemoryStyle::Dynamic] {
+        let options = SuiteOptions {
+            memory_style: Some(memory_style),
+            ..SuiteOptions::default()
+        };
+        let report = run_suite(&mut engines, &options, |_| {});
+        assert!(report.passed(), "{report}");
+        for tally in report.engines.values() {
+            assert!(tally.passed > SCALAR_ASSERTIONS, "{report}");
+            let skipped: Vec<_> = tally.skipped.keys().collect();
+            assert_eq!(
+                skipped,
+                [
+                    "about the text format only",
+                    "unsupported: v128 without vectors"
+                ]
+            );
+        }
+    }
+}

@@ -38,6 +38,9 @@ pub type X86Features = FeatureSet<X86Feature>;
 /// The extensions of aarch64.
 pub type Aarch64Features = FeatureSet<Aarch64Feature>;
 
+/// The extensions of riscv64.
+pub type Riscv64Features = FeatureSet<Riscv64Feature>;
+
 macro_rules! features {
     (
         $(#[$doc:meta])*
@@ -134,6 +137,16 @@ features! {
     SignReturnAddressWithBkey = "sign_return_address_with_bkey" needs SignReturnAddress,
     /// FEAT_BTI: targets of indirect branches are marked.
     Bti = "bti",
+}
+
+features! {
+    /// An extension of riscv64 beyond those of `g`, as far as Cranelift uses it for scalars and some
+    /// machine that we have has it.
+    Riscv64Feature, levels &[];
+    /// Zca, instructions of 2 bytes, but for those of floats.
+    Zca = "zca",
+    /// Zcd, loads and stores of f64 in 2 bytes.
+    Zcd = "zcd" needs Zca,
 }
 
 impl X86Features {

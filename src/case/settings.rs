@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use super::features::{Aarch64Features, X86Features};
+use super::features::{Aarch64Features, Riscv64Features, X86Features};
 
 /// The mark of a line of settings at the top of a script.
 const LINE_MARK: &str = ";;!";
@@ -25,6 +25,8 @@ const PROBESTACK_BYTES: std::ops::RangeInclusive<u32> = 64..=65_536;
 pub struct Settings {
     /// Cranelift's optimisation level.
     pub opt_level: OptLevel,
+    /// How registers are allocated, in a generation of Cranelift that has a choice.
+    pub register_allocator: RegisterAllocator,
     /// How memories are laid out.
     pub memory_style: MemoryStyle,
     /// Bytes of the guard region behind every memory; a multiple of 64 KiB, at most 2 GiB.
@@ -41,6 +43,8 @@ pub struct Settings {
     pub x86_64: X86Features,
     /// The aarch64 extensions to use.
     pub aarch64: Aarch64Features,
+    /// The riscv64 extensions to use.
+    pub riscv64: Riscv64Features,
     /// Functions touch their frame at steps of so many bytes before they use it; 0 if they do not.
     /// A power of two, from 64 to 65536.
     pub probestack_bytes: u32,
@@ -85,6 +89,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             opt_level: OptLevel::Speed,
+            register_allocator: RegisterAllocator::Backtracking,
             memory_style: MemoryStyle::Static,
             guard_bytes: 2 << 30,
             activations_capacity: 512,
@@ -93,6 +98,7 @@ impl Default for Settings {
             canonicalise_nans: true,
             x86_64: X86Features::SSE42,
             aarch64: Aarch64Features::NONE,
+            riscv64: Riscv64Features::NONE,
             probestack_bytes: 0,
             host_imports: false,
             host_seed: 0,
@@ -285,6 +291,17 @@ pub enum OptLevel {
     SpeedAndSize,
 }
 
+/// Cranelift's register allocators. What is live across a call is in stack slots by then, which no
+/// allocator moves, so stack maps are the same by both.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegisterAllocator {
+    /// The one that splits live ranges and goes back on what it did; Cranelift 0.112 has no other.
+    Backtracking,
+    /// The one that goes through the code once, and spills a lot.
+    SinglePass,
+}
+
 /// How memories are laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -356,11 +373,18 @@ mod tests {
             Just(Destructor::DropOther)
         ];
         (
-            (levels, styles, 0..=(2u64 << 14), 1..=u32::MAX),
+            (
+                levels,
+                styles,
+                0..=(2u64 << 14),
+                1..=u32::MAX,
+                any::<bool>(),
+            ),
             (
                 any::<bool>(),
                 any::<bool>(),
                 (
+                    features(),
                     features(),
                     features(),
                     prop_oneof![Just(0), (6..=16u32).prop_map(|log| 1 << log)],
@@ -378,6 +402,11 @@ mod tests {
         )
             .prop_map(|(layout, switches, numbers)| Settings {
                 opt_level: layout.0,
+                register_allocator: if layout.4 {
+                    RegisterAllocator::SinglePass
+                } else {
+                    RegisterAllocator::Backtracking
+                },
                 memory_style: layout.1,
                 guard_bytes: layout.2 << 16,
                 activations_capacity: layout.3,
@@ -386,7 +415,8 @@ mod tests {
                 canonicalise_nans: switches.1,
                 x86_64: switches.2.0,
                 aarch64: switches.2.1,
-                probestack_bytes: switches.2.2,
+                riscv64: switches.2.2,
+                probestack_bytes: switches.2.3,
                 host_imports: switches.3,
                 host_seed: numbers.0,
                 interrupt_at: numbers.1,

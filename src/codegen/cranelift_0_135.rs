@@ -26,6 +26,7 @@ use super::compiled::{
 };
 use super::generator::{Compiler, Job};
 use super::{CodegenConfig, CodegenError, Isa, flags, planted_trap};
+use crate::case::settings::RegisterAllocator;
 use carry::Carrier;
 
 /// The version of the generator.
@@ -169,9 +170,18 @@ fn append(context: &Context, job: &Job, module: &mut CompiledModule) -> Result<(
 
 fn make_isa(config: &CodegenConfig) -> Result<OwnedTargetIsa, String> {
     let mut builder = settings::builder();
-    // Results that do not fit into registers go through memory, as they always have; by now that
-    // has to be asked for.
-    let own = [("enable_multi_ret_implicit_sret", "true")];
+    let own = [
+        // Results that do not fit into registers go through memory, as they always have; by now that
+        // has to be asked for.
+        ("enable_multi_ret_implicit_sret", "true"),
+        (
+            "regalloc_algorithm",
+            match config.register_allocator {
+                RegisterAllocator::Backtracking => "backtracking",
+                RegisterAllocator::SinglePass => "single_pass",
+            },
+        ),
+    ];
     for (name, value) in flags::shared(config).into_iter().chain(own) {
         builder
             .set(name, value)

@@ -67,8 +67,11 @@ fn bool(value: bool) -> &'static str {
 pub(super) fn features(config: &CodegenConfig) -> impl Iterator<Item = String> {
     let x86_64 = config.x86_64.iter();
     let aarch64 = config.aarch64.iter();
+    let riscv64 = config.riscv64.iter().map(Feature::name);
     x86_64
-        .map(|feature| format!("has_{}", feature.name()))
+        .map(Feature::name)
+        .chain(riscv64)
+        .map(|name| format!("has_{name}"))
         .chain(aarch64.map(|feature| aarch64_flag(feature).to_string()))
 }
 

@@ -15,8 +15,8 @@ pub mod generator;
 pub mod trampolines;
 
 use crate::case::Settings;
-use crate::case::features::{Aarch64Features, X86Features};
-use crate::case::settings::OptLevel;
+use crate::case::features::{Aarch64Features, Riscv64Features, X86Features};
+use crate::case::settings::{OptLevel, RegisterAllocator};
 use crate::score::Fault;
 pub use compiled::{CompiledFunction, CompiledModule, SourceRange};
 pub use generator::Generator;
@@ -77,6 +77,8 @@ pub struct CodegenConfig {
     pub isa: Isa,
     /// The optimisation level.
     pub opt_level: OptLevel,
+    /// The register allocator, if the generation has a choice.
+    pub register_allocator: RegisterAllocator,
     /// Whether out-of-bounds accesses are also blocked under speculation.
     pub spectre: bool,
     /// Whether NaNs are made canonical.
@@ -85,6 +87,8 @@ pub struct CodegenConfig {
     pub x86_64: X86Features,
     /// The aarch64 extensions to use; none on another ISA.
     pub aarch64: Aarch64Features,
+    /// The riscv64 extensions to use; none on another ISA.
+    pub riscv64: Riscv64Features,
     /// The steps in bytes at which functions touch their frame, a power of two; 0 if they do not.
     pub probestack_bytes: u32,
 }
@@ -92,20 +96,21 @@ pub struct CodegenConfig {
 impl CodegenConfig {
     /// The configuration of a case for a target.
     pub fn new(isa: Isa, settings: &Settings) -> CodegenConfig {
-        let (x86_64, aarch64) = match isa {
-            Isa::X86_64 => (settings.x86_64, Aarch64Features::NONE),
-            Isa::Aarch64 => (X86Features::NONE, settings.aarch64),
-            Isa::Riscv64 | Isa::Clif => (X86Features::NONE, Aarch64Features::NONE),
-        };
-        CodegenConfig {
-            isa,
+        let mut config = CodegenConfig {
             opt_level: settings.opt_level,
+            register_allocator: settings.register_allocator,
             spectre: settings.spectre,
             canonicalise_nans: settings.canonicalise_nans,
-            x86_64,
-            aarch64,
             probestack_bytes: settings.probestack_bytes,
+            ..CodegenConfig::for_trampolines(isa)
+        };
+        match isa {
+            Isa::X86_64 => config.x86_64 = settings.x86_64,
+            Isa::Aarch64 => config.aarch64 = settings.aarch64,
+            Isa::Riscv64 => config.riscv64 = settings.riscv64,
+            Isa::Clif => {}
         }
+        config
     }
 
     /// The configuration for trampolines: they move values and are the same in every case.
@@ -113,10 +118,12 @@ impl CodegenConfig {
         CodegenConfig {
             isa,
             opt_level: OptLevel::None,
+            register_allocator: RegisterAllocator::Backtracking,
             spectre: false,
             canonicalise_nans: false,
             x86_64: X86Features::NONE,
             aarch64: Aarch64Features::NONE,
+            riscv64: Riscv64Features::NONE,
             probestack_bytes: 0,
         }
     }

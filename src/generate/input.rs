@@ -4,8 +4,10 @@
 use super::Generators;
 use super::rng::Rng;
 use crate::case::Settings;
-use crate::case::features::{Aarch64Feature, Aarch64Features, X86Feature, X86Features};
-use crate::case::settings::{Destructor, MemoryStyle, OptLevel};
+use crate::case::features::{
+    Aarch64Feature, Aarch64Features, Riscv64Feature, Riscv64Features, X86Feature, X86Features,
+};
+use crate::case::settings::{Destructor, MemoryStyle, OptLevel, RegisterAllocator};
 
 /// Bytes of an input before the body.
 pub const HEADER_BYTES: usize = 32;
@@ -104,6 +106,11 @@ impl Header {
                 160..=223 => OptLevel::None,
                 _ => OptLevel::SpeedAndSize,
             },
+            // Level and allocator may go wrong together, so they are drawn apart.
+            register_allocator: match self.host_seed >> 60 & 3 {
+                1 => RegisterAllocator::SinglePass,
+                _ => RegisterAllocator::Backtracking,
+            },
             memory_style,
             guard_bytes: match guard {
                 0..=127 => 2 << 30,
@@ -133,6 +140,7 @@ impl Header {
             canonicalise_nans: flags < 216,
             x86_64: x86_64(isa),
             aarch64: aarch64(isa),
+            riscv64: riscv64(isa),
             probestack_bytes: match opt % 16 {
                 12 => 64,
                 13 => 256,
@@ -187,6 +195,17 @@ fn x86_64(isa: u8) -> X86Features {
         (13, _) => toggle(&[Fma]),
         (14, _) => toggle(&[Fma, Lzcnt, Bmi1]),
         _ => toggle(&[Popcnt, Bmi2]),
+    }
+}
+
+/// The riscv64 extensions of a case, by the same byte.
+fn riscv64(isa: u8) -> Riscv64Features {
+    match isa % 8 {
+        1..=3 => Riscv64Features::NONE
+            .with(Riscv64Feature::Zca)
+            .with(Riscv64Feature::Zcd),
+        4 => Riscv64Features::NONE.with(Riscv64Feature::Zca),
+        _ => Riscv64Features::NONE,
     }
 }
 

@@ -19,7 +19,7 @@
 //! | 6 | capacity of the activations table |
 //! | 7 | bit 0: no spectre mitigation; bits 1 to 5: memory limit; 216 and more: engines leave NaNs as they come |
 //! | 8..16 | seed of calls and arguments, little-endian like all seeds |
-//! | 16..24 | seed of the host |
+//! | 16..24 | seed of the host; of its last byte, the low half says what destructors do, and two bits how registers are allocated |
 //! | 24..32 | seed of the module's sizes, features and other matters of shape |
 //! | 32.. | the body: what the generator makes the module's code from |
 //!

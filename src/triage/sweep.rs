@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::blame::{INTERPRETER, level_name};
 use super::localise::Standing;
 use crate::case::Case;
-use crate::case::features::{Aarch64Feature, Aarch64Features, Feature, X86Feature};
-use crate::case::settings::{MemoryStyle, OptLevel, Settings};
+use crate::case::features::{Aarch64Feature, Aarch64Features, Feature, Riscv64Feature, X86Feature};
+use crate::case::settings::{MemoryStyle, OptLevel, RegisterAllocator, Settings};
 use crate::engine::{observe_steps, registry};
 use crate::runtime::audit::Breach;
 use crate::score::Fault;
@@ -56,6 +56,8 @@ enum Reader {
     CodeGeneration,
     /// Code generation for one, by the start of its engines' names.
     Target(&'static str),
+    /// Code generation by the current generation of Cranelift, for any target.
+    CurrentGeneration,
     /// Others too.
     Any,
 }
@@ -65,6 +67,9 @@ impl Reader {
         match self {
             Reader::Target(target) => engine.starts_with(target),
             Reader::CodeGeneration => engine != INTERPRETER,
+            Reader::CurrentGeneration => {
+                engine != INTERPRETER && !registry::is_of_old_generation(engine)
+            }
             Reader::Any => true,
         }
     }
@@ -99,10 +104,28 @@ fn changed(settings: &Settings) -> Vec<(Settings, Reader, String)> {
             settings.aarch64 = settings.aarch64.toggle(*feature);
         });
     }
+    for feature in Riscv64Feature::ALL {
+        let with = match settings.riscv64.has(*feature) {
+            true => "without",
+            false => "with",
+        };
+        let name = format!("riscv64 {with} {}", feature.name());
+        add_as(Reader::Target("riscv64"), Some(name), &|settings| {
+            settings.riscv64 = settings.riscv64.toggle(*feature);
+        });
+    }
     let mut add = |reader, change: &dyn Fn(&mut Settings)| add_as(reader, None, change);
     for level in [OptLevel::None, OptLevel::Speed, OptLevel::SpeedAndSize] {
         add(Reader::CodeGeneration, &|settings| {
             settings.opt_level = level
+        });
+    }
+    for allocator in [
+        RegisterAllocator::Backtracking,
+        RegisterAllocator::SinglePass,
+    ] {
+        add(Reader::CurrentGeneration, &|settings| {
+            settings.register_allocator = allocator
         });
     }
     let x86_64 = Reader::Target("x86_64");

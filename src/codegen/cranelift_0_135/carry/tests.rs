@@ -182,7 +182,7 @@ fn check_text(before: &str, after: &str, data: &InstructionData) {
 fn functions_of_all_generators_arrive_whole_and_verify() {
     let mut carrier = Carrier::default();
     let mut func = ir::Function::new();
-    let isas = [Isa::X86_64, Isa::Aarch64].map(|isa| {
+    let isas = [Isa::X86_64, Isa::Aarch64, Isa::Riscv64].map(|isa| {
         let config = CodegenConfig::new(isa, &crate::case::Settings::default());
         make_isa(&config).expect("built in")
     });
