@@ -27,20 +27,14 @@ pub use report::{Failure, FileReport, SuiteReport, Tally};
 /// The name under which failures of the harness itself, before any engine, are reported.
 pub const HARNESS: &str = "parallax";
 
-/// Scripts of the suite that are beyond WebAssembly 2.0, and why.
-const OUT_OF_SCOPE: [(&str, &str); 1] = [(
-    "simd_memory-multi.wast",
-    "a module of it has several memories",
-)];
-
-/// Why a script is not run, if it is not.
-fn out_of_scope(name: &str) -> Option<&'static str> {
-    let mut scripts = OUT_OF_SCOPE.iter();
-    scripts.find(|(file, _)| *file == name).map(|(_, why)| *why)
-}
-
 /// The proposals beyond WebAssembly 2.0.
-const BEYOND: [Proposal; 1] = [Proposal::TailCall];
+pub(crate) const BEYOND: [Proposal; 5] = [
+    Proposal::TailCall,
+    Proposal::MultiMemory,
+    Proposal::ExtendedConst,
+    Proposal::Memory64,
+    Proposal::RelaxedSimd,
+];
 
 /// Which part of the suite to run, and how.
 #[derive(Clone, Debug, Default)]
@@ -129,10 +123,6 @@ fn run_file(
         line,
         message,
     };
-    report.out_of_scope = out_of_scope(&file.name);
-    if report.out_of_scope.is_some() {
-        return report;
-    }
     let mut script = match Script::parse(file.text, &file.name) {
         Ok(script) => script,
         Err(error) => {
@@ -165,7 +155,7 @@ fn run_file(
 
 /// Whether what a script says is to be refused is so no more: WebAssembly 2.0 does not have it, but
 /// modules may use it.
-fn valid_by_now(wasm: &[u8]) -> bool {
+pub(crate) fn valid_by_now(wasm: &[u8]) -> bool {
     let validator = |features| wasmparser::Validator::new_with_features(features);
     validator(FEATURES).validate_all(wasm).is_ok()
         && validator(WasmFeatures::WASM2).validate_all(wasm).is_err()

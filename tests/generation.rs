@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use parallax::case::module::{ImportKind, Module};
+use parallax::case::module::{ImportKind, Module, SegmentMode};
 use parallax::case::{Action, Case};
 use parallax::engine::observe;
 use parallax::engine::wasmi::Wasmi;
@@ -29,6 +29,9 @@ struct Measured {
     linked: u64,
     /// Cases whose instantiation traps or is refused.
     stillborn: u64,
+    /// Cases with tail calls, several memories, a memory that is addressed by i64, arithmetic in a
+    /// constant expression, and relaxed vector instructions.
+    beyond: [u64; 5],
     /// Cases with at least one call that returns.
     some_return: u64,
     generation: Duration,
@@ -95,6 +98,30 @@ fn run(among: Generators, inputs: u64) -> Measured {
             |kind| matches!(kind, ImportKind::Func(_)),
         ]) {
             *count += u64::from(imports().any(|import| wanted(import.kind)));
+        }
+        for (count, uses) in measured.beyond.iter_mut().zip([
+            (|module| module.opcodes.has(&[0x12]) || module.opcodes.has(&[0x13]))
+                as fn(&Module) -> bool,
+            |module| module.memories.len() > 1,
+            |module| module.memories.iter().any(|memory| memory.memory64),
+            |module| {
+                let offsets = module
+                    .data
+                    .iter()
+                    .filter_map(|segment| match &segment.mode {
+                        SegmentMode::Active { offset, .. } => Some(offset),
+                        _ => None,
+                    });
+                let mut all = offsets.chain(&module.global_inits);
+                all.any(|expr| expr.0.len() > 1)
+            },
+            // From `i8x16.relaxed_swizzle` on.
+            |module| {
+                let mut relaxed = 0x80..=0x93;
+                relaxed.any(|low| module.opcodes.has(&[0xfd, low, 0x02]))
+            },
+        ]) {
+            *count += u64::from(case.modules.iter().any(uses));
         }
         let instances = case
             .steps
@@ -196,7 +223,11 @@ fn the_mix_tests_something() {
     measured.print("all");
     check("all", &measured);
     let stats = &measured.stats;
-    assert!(stats.opcodes.len() > 420, "{} opcodes", stats.opcodes.len());
+    assert!(stats.opcodes.len() > 440, "{} opcodes", stats.opcodes.len());
+    println!("beyond 2.0: {:?}", measured.beyond);
+    for count in measured.beyond {
+        assert!(count * 60 > stats.cases, "{:?}", measured.beyond);
+    }
     // Accesses inside memory show as writes, those outside as traps.
     assert!(measured.writes_memory * 3 > stats.cases);
     for kind in [

@@ -6,8 +6,8 @@ use parallax::engine::registry;
 use parallax::harness::default_subjects;
 use parallax::spec::{SuiteOptions, run_suite};
 
-/// Assertions that an engine passes at least; the suite has 51,133 that are not about text.
-const ENOUGH_ASSERTIONS: u64 = 51_000;
+/// Assertions that an engine passes at least, of some 53,600 that are not about text.
+const ENOUGH_ASSERTIONS: u64 = 53_500;
 
 fn passes(memory_style: MemoryStyle) {
     let mut engines: Vec<_> = default_subjects()
@@ -26,7 +26,11 @@ fn passes(memory_style: MemoryStyle) {
         for (engine, tally) in &report.engines {
             assert!(tally.passed > ENOUGH_ASSERTIONS, "{engine}\n{report}");
             let skipped: Vec<_> = tally.skipped.keys().collect();
-            assert_eq!(skipped, ["about the text format only"], "{engine}");
+            let why = [
+                "about the text format only",
+                "that a module be refused which is valid by now",
+            ];
+            assert_eq!(skipped, why, "{engine}");
         }
     }
 }

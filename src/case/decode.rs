@@ -10,14 +10,21 @@ use wasmparser::{
 use parallax_oracles::Value;
 
 use super::module::{
-    ConstExpr, ConstOp, DataSegment, DecodeError, ElementSegment, Extern, FuncType, GlobalType,
-    Import, ImportKind, MemoryType, Module, SegmentMode, TableType, ValType,
+    Arithmetic, ConstExpr, ConstOp, DataSegment, DecodeError, ElementSegment, Extern, FuncType,
+    GlobalType, Import, ImportKind, MemoryType, Module, SegmentMode, TableType, ValType,
 };
 use super::normalise;
 
 /// What modules may use: WebAssembly 2.0, which includes the vector instructions, and of what came
-/// after it tail calls.
-pub const FEATURES: WasmFeatures = WasmFeatures::WASM2.union(WasmFeatures::TAIL_CALL);
+/// after it tail calls, several memories, memories that are addressed by i64, arithmetic in constant
+/// expressions, and relaxed vector instructions, which all engines read in the one way that the
+/// specification calls deterministic. Tables that are addressed by i64 come with the memories, but are refused.
+pub const FEATURES: WasmFeatures = WasmFeatures::WASM2
+    .union(WasmFeatures::TAIL_CALL)
+    .union(WasmFeatures::MULTI_MEMORY)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::MEMORY64)
+    .union(WasmFeatures::RELAXED_SIMD);
 
 impl Module {
     /// Validates (by [`FEATURES`]), decodes and normalises a binary.
@@ -205,6 +212,9 @@ impl Decoder {
     }
 
     fn table(&mut self, ty: &wasmparser::TableType) -> Result<TableType, DecodeError> {
+        if ty.table64 {
+            return Err(unsupported("table that is addressed by i64", 0));
+        }
         let ty = TableType {
             element: ref_type(ty.element_type)?,
             min: ty.initial,
@@ -287,6 +297,12 @@ impl Decoder {
                 }
                 Operator::RefFunc { function_index } => ConstOp::RefFunc(function_index),
                 Operator::GlobalGet { global_index } => ConstOp::GlobalGet(global_index),
+                Operator::I32Add => ConstOp::Arithmetic(Arithmetic::I32Add),
+                Operator::I32Sub => ConstOp::Arithmetic(Arithmetic::I32Sub),
+                Operator::I32Mul => ConstOp::Arithmetic(Arithmetic::I32Mul),
+                Operator::I64Add => ConstOp::Arithmetic(Arithmetic::I64Add),
+                Operator::I64Sub => ConstOp::Arithmetic(Arithmetic::I64Sub),
+                Operator::I64Mul => ConstOp::Arithmetic(Arithmetic::I64Mul),
                 Operator::End => return Ok(ConstExpr(ops)),
                 _ => return Err(unsupported("constant expression", offset)),
             });
@@ -352,6 +368,7 @@ fn memory_type(ty: &wasmparser::MemoryType) -> MemoryType {
     MemoryType {
         min: ty.initial,
         max: ty.maximum,
+        memory64: ty.memory64,
     }
 }
 

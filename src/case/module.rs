@@ -108,6 +108,18 @@ pub struct MemoryType {
     pub min: u64,
     /// The largest size it may grow to.
     pub max: Option<u64>,
+    /// Whether it is addressed, and its size told, by i64 instead of i32.
+    pub memory64: bool,
+}
+
+impl MemoryType {
+    /// The type of addresses.
+    pub fn index_type(&self) -> ValType {
+        match self.memory64 {
+            true => ValType::I64,
+            false => ValType::I32,
+        }
+    }
 }
 
 /// A table's type. Sizes are in elements.
@@ -180,6 +192,35 @@ pub enum ConstOp {
     GlobalGet(u32),
     /// Pushes a reference to a function.
     RefFunc(u32),
+    /// Pops two integers and pushes what they come to.
+    Arithmetic(Arithmetic),
+}
+
+/// Arithmetic in a constant expression, on integers that wrap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "named as the instructions are")]
+pub enum Arithmetic {
+    I32Add,
+    I32Sub,
+    I32Mul,
+    I64Add,
+    I64Sub,
+    I64Mul,
+}
+
+impl Arithmetic {
+    /// The result, of operands as bits; those of an i32 are zero-extended, before and after.
+    pub fn compute(self, a: u64, b: u64) -> u64 {
+        let wide = match self {
+            Arithmetic::I32Add | Arithmetic::I64Add => a.wrapping_add(b),
+            Arithmetic::I32Sub | Arithmetic::I64Sub => a.wrapping_sub(b),
+            Arithmetic::I32Mul | Arithmetic::I64Mul => a.wrapping_mul(b),
+        };
+        match self {
+            Arithmetic::I32Add | Arithmetic::I32Sub | Arithmetic::I32Mul => wide & 0xffff_ffff,
+            Arithmetic::I64Add | Arithmetic::I64Sub | Arithmetic::I64Mul => wide,
+        }
+    }
 }
 
 /// An element segment.
@@ -213,7 +254,7 @@ pub enum SegmentMode {
     Active {
         /// The table or memory.
         target: u32,
-        /// Where to, as an i32.
+        /// Where to, as an i32, or an i64 for a memory that is addressed so.
         offset: ConstExpr,
     },
 }

@@ -282,6 +282,7 @@ fn spectest(name: &str) -> Option<HostItemKind> {
             ty: MemoryType {
                 min: 1,
                 max: Some(2),
+                memory64: false,
             },
             patterned: false,
         },

@@ -78,7 +78,7 @@ pub fn stop(module: &Module, imported: &impl Imported) -> Option<Stop> {
             .table_size(*target)
             .or_else(|| Some(module.tables.get(*target as usize)?.min))?;
         let offset = evaluate(module, offset, imported)?;
-        if u64::from(offset) + segment.items.len() as u64 > size {
+        if offset.saturating_add(segment.items.len() as u64) > size {
             return Some(Stop {
                 element: index,
                 data: 0,
@@ -94,7 +94,7 @@ pub fn stop(module: &Module, imported: &impl Imported) -> Option<Stop> {
             .memory_pages(*target)
             .or_else(|| Some(module.memories.get(*target as usize)?.min))?;
         let offset = evaluate(module, offset, imported)?;
-        if u64::from(offset) + segment.bytes.len() as u64 > pages << 16 {
+        if offset.saturating_add(segment.bytes.len() as u64) > pages << 16 {
             return Some(Stop {
                 element: module.elements.len(),
                 data: index,
@@ -105,25 +105,36 @@ pub fn stop(module: &Module, imported: &impl Imported) -> Option<Stop> {
     None
 }
 
-/// The offset of a segment. WebAssembly 2.0 has two forms for it: a constant, or an imported
-/// global.
-fn evaluate(module: &Module, offset: &ConstExpr, imported: &impl Imported) -> Option<u32> {
-    let value = match offset.0.as_slice() {
-        [ConstOp::Value(value)] => *value,
-        [ConstOp::GlobalGet(index)] => match imported.global(*index) {
-            Some(value) => value,
-            None => {
-                let defined = index.checked_sub(module.imported_globals())?;
-                match module.global_inits.get(defined as usize)?.0.as_slice() {
-                    [ConstOp::Value(value)] => *value,
-                    _ => return None,
+/// The offset of a segment.
+fn evaluate(module: &Module, offset: &ConstExpr, imported: &impl Imported) -> Option<u64> {
+    let mut stack = Vec::with_capacity(2);
+    for op in &offset.0 {
+        let value = match op {
+            ConstOp::Value(value) => bits(value)?,
+            ConstOp::GlobalGet(index) => match imported.global(*index) {
+                Some(value) => bits(&value)?,
+                None => {
+                    // Only those before it may be named by the initial value of a global.
+                    let defined = index.checked_sub(module.imported_globals())?;
+                    let init = module.global_inits.get(defined as usize)?;
+                    evaluate(module, init, imported)?
                 }
+            },
+            ConstOp::Arithmetic(operation) => {
+                let (b, a) = (stack.pop()?, stack.pop()?);
+                operation.compute(a, b)
             }
-        },
-        _ => return None,
-    };
-    match value {
-        Value::I32(offset) => Some(offset as u32),
+            ConstOp::RefFunc(_) => return None,
+        };
+        stack.push(value);
+    }
+    stack.pop()
+}
+
+fn bits(value: &Value) -> Option<u64> {
+    match *value {
+        Value::I32(value) => Some(u64::from(value as u32)),
+        Value::I64(value) => Some(value as u64),
         _ => None,
     }
 }

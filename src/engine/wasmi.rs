@@ -51,7 +51,7 @@ impl Default for Wasmi {
 }
 
 impl Wasmi {
-    /// The engine, set to what modules may use: WebAssembly 2.0 with SIMD, and tail calls.
+    /// The engine, set to what modules may use.
     pub fn new() -> Wasmi {
         let mut config = Config::default();
         config
@@ -63,13 +63,13 @@ impl Wasmi {
             .wasm_reference_types(true)
             .wasm_simd(true)
             .floats(true)
-            .wasm_multi_memory(false)
+            .wasm_multi_memory(true)
             .wasm_tail_call(true)
-            .wasm_extended_const(false)
+            .wasm_extended_const(true)
             .wasm_custom_page_sizes(false)
-            .wasm_memory64(false)
+            .wasm_memory64(true)
             .wasm_wide_arithmetic(false)
-            .wasm_relaxed_simd(false)
+            .wasm_relaxed_simd(true)
             .enforced_limits(EnforcedLimits::default())
             .consume_fuel(true)
             .ignore_custom_sections(true)

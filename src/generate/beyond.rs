@@ -20,6 +20,14 @@ const PURPOSE: u64 = 0xbe70;
 pub struct Beyond {
     /// `return_call` and `return_call_indirect`.
     pub tail_calls: bool,
+    /// Several memories.
+    pub multi_memory: bool,
+    /// Arithmetic in constant expressions.
+    pub extended_const: bool,
+    /// Memories that are addressed by i64.
+    pub memory64: bool,
+    /// Relaxed vector instructions.
+    pub relaxed_simd: bool,
 }
 
 impl Beyond {
@@ -32,10 +40,28 @@ impl Beyond {
         Beyond::some(&mut rng)
     }
 
+    /// All that there is, or nothing.
+    #[cfg(test)]
+    pub fn all_if(all: bool) -> Beyond {
+        Beyond {
+            tail_calls: all,
+            multi_memory: all,
+            extended_const: all,
+            memory64: all,
+            relaxed_simd: all,
+        }
+    }
+
     /// One proposal at least.
     fn some(rng: &mut Rng) -> Beyond {
         let mut beyond = Beyond::default();
-        let mut all = [&mut beyond.tail_calls];
+        let mut all = [
+            &mut beyond.tail_calls,
+            &mut beyond.multi_memory,
+            &mut beyond.extended_const,
+            &mut beyond.memory64,
+            &mut beyond.relaxed_simd,
+        ];
         let first = rng.below(all.len() as u32) as usize;
         for (at, may_use) in all.iter_mut().enumerate() {
             **may_use = rng.percent(ANOTHER_PERCENT) || at == first;
@@ -61,6 +87,15 @@ mod tests {
         let all: Vec<Beyond> = (0..4_000).map(drawn).collect();
         let beyond = all.iter().filter(|it| **it != Beyond::default());
         assert!((850..1_150).contains(&beyond.count()));
-        assert!(all.iter().filter(|it| it.tail_calls).count() > 300);
+        let each: [fn(&Beyond) -> bool; 5] = [
+            |it| it.tail_calls,
+            |it| it.multi_memory,
+            |it| it.extended_const,
+            |it| it.memory64,
+            |it| it.relaxed_simd,
+        ];
+        for proposal in each {
+            assert!(all.iter().filter(|it| proposal(it)).count() > 300);
+        }
     }
 }

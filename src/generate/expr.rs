@@ -31,6 +31,8 @@ pub struct Scope {
     /// A local that holds an address below 64 KiB, and a static offset up to which adding to it
     /// stays inside memory.
     pub memory: Option<(u32, u32)>,
+    /// Whether there may be relaxed vector instructions.
+    pub relaxed: bool,
     /// Whether instructions that may trap are allowed.
     pub traps: bool,
     /// What constants are drawn from.
@@ -43,6 +45,7 @@ impl Scope {
         Scope {
             variables: Default::default(),
             memory: None,
+            relaxed: false,
             traps: false,
             palette: Palette {
                 any_nan: true,
@@ -69,7 +72,11 @@ impl Scope {
         if depth == 0 || source.percent(15) {
             self.leaf(ty, body, source);
         } else {
-            let op = *source.pick(with_result(ty, self.traps));
+            let relaxed = self.relaxed && ty == ValType::V128 && source.percent(15);
+            let op = match relaxed {
+                true => source.pick(ops::RELAXED),
+                false => *source.pick(with_result(ty, self.traps)),
+            };
             self.apply(op, depth - 1, body, source);
         }
         source.mark(PieceKind::Value(ty), start);

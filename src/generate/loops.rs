@@ -44,9 +44,7 @@ pub(super) fn module(
 /// A program of this seed.
 #[cfg(test)]
 pub(super) fn wasm(seed: u64) -> Vec<u8> {
-    let beyond = Beyond {
-        tail_calls: seed.is_multiple_of(4),
-    };
+    let beyond = Beyond::all_if(seed.is_multiple_of(4));
     program::module(beyond, &mut Source::new(&[], seed))
 }
 

@@ -1,4 +1,4 @@
-//! The instructions of WebAssembly 2.0 that compute a value from operands, and those that access
+//! The instructions of WebAssembly 2.0, and relaxed vector instructions, that compute a value from operands, and those that access
 //! memory, as tables: what generators choose from.
 
 use wasm_encoder::{Instruction, MemArg};
@@ -187,6 +187,17 @@ pub static SCALAR: &[Op] = plain! {
     (I64 I64 I32) -> I64: Select;
     (F32 F32 I32) -> F32: Select;
     (F64 F64 I32) -> F64: Select;
+};
+
+/// Relaxed vector instructions. They are not among [`all`].
+pub static RELAXED: &[Op] = plain! {
+    (V128) -> V128: I32x4RelaxedTruncF32x4S I32x4RelaxedTruncF32x4U I32x4RelaxedTruncF64x2SZero
+        I32x4RelaxedTruncF64x2UZero;
+    (V128 V128) -> V128: I8x16RelaxedSwizzle F32x4RelaxedMin F32x4RelaxedMax F64x2RelaxedMin
+        F64x2RelaxedMax I16x8RelaxedQ15mulrS I16x8RelaxedDotI8x16I7x16S;
+    (V128 V128 V128) -> V128: F32x4RelaxedMadd F32x4RelaxedNmadd F64x2RelaxedMadd
+        F64x2RelaxedNmadd I8x16RelaxedLaneselect I16x8RelaxedLaneselect I32x4RelaxedLaneselect
+        I64x2RelaxedLaneselect I32x4RelaxedDotI8x16I7x16AddS;
 };
 
 /// Instructions on vectors without immediates.

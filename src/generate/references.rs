@@ -63,9 +63,7 @@ mod tests {
     fn programs_are_valid() {
         for seed in 0..3_000 {
             let mut source = Source::new(&[], seed);
-            let beyond = Beyond {
-                tail_calls: seed % 2 == 0,
-            };
+            let beyond = Beyond::all_if(seed % 2 == 0);
             let wasm = program::module(beyond, &mut source);
             if let Err(error) = wasmparser::validate(&wasm) {
                 panic!("seed {seed}: {error}");
@@ -76,7 +74,7 @@ mod tests {
     #[test]
     fn any_bytes_make_a_program() {
         for byte in 0..=255 {
-            let beyond = Beyond { tail_calls: true };
+            let beyond = Beyond::all_if(true);
             let wasm = program::module(beyond, &mut Source::new(&[byte; 4_000], 0));
             if let Err(error) = wasmparser::validate(&wasm) {
                 panic!("byte {byte}: {error}");

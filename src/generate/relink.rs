@@ -73,10 +73,11 @@ impl<'a> Relink<'a> {
             }
             (Extern::Memory(memory), ImportKind::Memory(wanted)) => {
                 let there = first.memories[memory as usize];
-                (there.min >= wanted.min).then_some(EntityType::Memory(wasm_encoder::MemoryType {
+                let fits = there.memory64 == wanted.memory64 && there.min >= wanted.min;
+                fits.then_some(EntityType::Memory(wasm_encoder::MemoryType {
                     minimum: there.min,
                     maximum: there.max,
-                    memory64: false,
+                    memory64: there.memory64,
                     shared: false,
                     page_size_log2: None,
                 }))

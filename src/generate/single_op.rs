@@ -25,9 +25,9 @@ pub(super) fn module(
     // These modules store what they compute: a NaN's payload would show.
     settings.canonicalise_nans = true;
     let wasm = match source.below(20) {
-        0..=9 => values::module(source),
-        10..=14 => memory::accesses(source),
-        15 => memory::bulk(source),
+        0..=9 => values::module(beyond, source),
+        10..=14 => memory::accesses(beyond, source),
+        15 => memory::bulk(beyond, source),
         16..=17 => tables::calls(beyond, source),
         _ => tables::accesses(source),
     };
@@ -49,9 +49,7 @@ mod tests {
     fn modules_are_valid() {
         for seed in 0..3_000 {
             let mut source = Source::new(&[], seed);
-            let beyond = Beyond {
-                tail_calls: seed % 2 == 0,
-            };
+            let beyond = Beyond::all_if(seed % 2 == 0);
             let made = module(beyond, &mut source, &mut Settings::default()).expect("a module");
             if let Err(error) = wasmparser::validate(&made.wasm) {
                 panic!("seed {seed}: {error}");

@@ -9,7 +9,8 @@ use wasm_encoder::{
     TypeSection,
 };
 
-use crate::case::module::{FuncType, ValType};
+use super::rng::Rng;
+use crate::case::module::{FuncType, MemoryType, ValType};
 use parallax_oracles::Value;
 
 /// A module. What is imported must be added before what is defined of the same kind, as index
@@ -100,19 +101,32 @@ impl Sketch {
         self.function(ty)
     }
 
-    /// Adds a memory; sizes in pages.
+    /// Adds a memory that is addressed by i32; sizes in pages.
     pub fn memory(&mut self, origin: Origin, minimum: u64, maximum: Option<u64>) -> u32 {
-        let ty = wasm_encoder::MemoryType {
-            minimum,
-            maximum,
+        let ty = MemoryType {
+            min: minimum,
+            max: maximum,
             memory64: false,
+        };
+        let name = match self.memory_count {
+            0 => "memory".to_string(),
+            count => format!("memory{count}"),
+        };
+        self.memory_of(ty, origin, &name)
+    }
+
+    /// Adds a memory. Where it is imported, it is the same as another of this name and type.
+    pub fn memory_of(&mut self, ty: MemoryType, origin: Origin, name: &str) -> u32 {
+        let ty = wasm_encoder::MemoryType {
+            minimum: ty.min,
+            maximum: ty.max,
+            memory64: ty.memory64,
             shared: false,
             page_size_log2: None,
         };
         match origin {
             Origin::Imported => {
-                self.imports
-                    .import("host", "memory", EntityType::Memory(ty));
+                self.imports.import("host", name, EntityType::Memory(ty));
             }
             Origin::Defined => {
                 self.memories.memory(ty);
@@ -230,13 +244,14 @@ impl Sketch {
             .declared(Elements::Functions(Cow::Borrowed(functions)));
     }
 
-    /// Writes bytes to memory at instantiation.
+    /// Writes bytes to memory 0 at instantiation, which is addressed by i32.
     pub fn active_data(&mut self, offset: u32, bytes: &[u8]) -> u32 {
-        self.data.active(
-            0,
-            &ConstExpr::i32_const(offset as i32),
-            bytes.iter().copied(),
-        );
+        self.data_at(0, &ConstExpr::i32_const(offset as i32), bytes)
+    }
+
+    /// Writes bytes to a memory at instantiation.
+    pub fn data_at(&mut self, memory: u32, offset: &ConstExpr, bytes: &[u8]) -> u32 {
+        self.data.active(memory, offset, bytes.iter().copied());
         self.data.len() - 1
     }
 
@@ -337,12 +352,12 @@ impl Body {
     }
 }
 
-/// A memory operand with no alignment promised.
-pub fn mem_arg(offset: u32) -> MemArg {
+/// An operand in some memory with no alignment promised.
+pub fn mem_arg_of(memory: u32, offset: u64) -> MemArg {
     MemArg {
-        offset: u64::from(offset),
+        offset,
         align: 0,
-        target: MemArgTarget::Memory(0),
+        target: MemArgTarget::Memory(memory),
         ordering: None,
     }
 }
@@ -365,9 +380,78 @@ pub fn constant_expression(value: Value) -> ConstExpr {
     ConstExpr::extended([constant(value)])
 }
 
-/// The plain load of a value of type `ty`.
+/// The constant expression for an integer as what a sum, a difference or a product comes to, or as it is.
+pub fn computed_constant(value: Value, rng: &mut Rng) -> ConstExpr {
+    let other = match rng.below(3) {
+        0 => rng.next_u64(),
+        _ => rng.next_u64() >> 50,
+    };
+    let parts = match (value, rng.below(4)) {
+        (Value::I32(value), 0) => {
+            let other = other as i32;
+            [
+                Instruction::I32Const(value.wrapping_sub(other)),
+                Instruction::I32Const(other),
+                Instruction::I32Add,
+            ]
+        }
+        (Value::I32(value), 1) => {
+            let other = other as i32;
+            [
+                Instruction::I32Const(value.wrapping_add(other)),
+                Instruction::I32Const(other),
+                Instruction::I32Sub,
+            ]
+        }
+        // Odd numbers have an inverse.
+        (Value::I32(value), 2) => {
+            let other = other as i32 | 1;
+            [
+                Instruction::I32Const(value.wrapping_mul(inverse(other as u64) as i32)),
+                Instruction::I32Const(other),
+                Instruction::I32Mul,
+            ]
+        }
+        (Value::I64(value), 0) => [
+            Instruction::I64Const(value.wrapping_sub(other as i64)),
+            Instruction::I64Const(other as i64),
+            Instruction::I64Add,
+        ],
+        (Value::I64(value), 1) => [
+            Instruction::I64Const(value.wrapping_add(other as i64)),
+            Instruction::I64Const(other as i64),
+            Instruction::I64Sub,
+        ],
+        (Value::I64(value), 2) => {
+            let other = other | 1;
+            [
+                Instruction::I64Const(value.wrapping_mul(inverse(other) as i64)),
+                Instruction::I64Const(other as i64),
+                Instruction::I64Mul,
+            ]
+        }
+        _ => return constant_expression(value),
+    };
+    ConstExpr::extended(parts)
+}
+
+/// The inverse of an odd number, modulo 2^64 (and so modulo 2^32), by Newton's iteration.
+fn inverse(odd: u64) -> u64 {
+    let mut inverse = odd;
+    for _ in 0..5 {
+        inverse = inverse.wrapping_mul(2u64.wrapping_sub(odd.wrapping_mul(inverse)));
+    }
+    inverse
+}
+
+/// The plain load of a value of type `ty` from memory 0.
 pub fn load(ty: ValType, offset: u32) -> Instruction<'static> {
-    let memarg = mem_arg(offset);
+    load_of(ty, 0, u64::from(offset))
+}
+
+/// The plain load of a value of type `ty` from some memory.
+pub fn load_of(ty: ValType, memory: u32, offset: u64) -> Instruction<'static> {
+    let memarg = mem_arg_of(memory, offset);
     match ty {
         ValType::I64 => Instruction::I64Load(memarg),
         ValType::F32 => Instruction::F32Load(memarg),
@@ -377,9 +461,14 @@ pub fn load(ty: ValType, offset: u32) -> Instruction<'static> {
     }
 }
 
-/// The plain store of a value of type `ty`.
+/// The plain store of a value of type `ty` to memory 0.
 pub fn store(ty: ValType, offset: u32) -> Instruction<'static> {
-    let memarg = mem_arg(offset);
+    store_of(ty, 0, u64::from(offset))
+}
+
+/// The plain store of a value of type `ty` to some memory.
+pub fn store_of(ty: ValType, memory: u32, offset: u64) -> Instruction<'static> {
+    let memarg = mem_arg_of(memory, offset);
     match ty {
         ValType::I64 => Instruction::I64Store(memarg),
         ValType::F32 => Instruction::F32Store(memarg),

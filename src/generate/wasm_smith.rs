@@ -97,7 +97,8 @@ fn config(beyond: Beyond, rng: &mut Rng) -> Config {
     let most = if rng.percent(8) { 140 } else { 36 };
     Config {
         reference_types_enabled: references,
-        simd_enabled: rng.percent(70),
+        simd_enabled: rng.percent(70) || beyond.relaxed_simd,
+        relaxed_simd_enabled: beyond.relaxed_simd,
         allow_floats: rng.percent(90),
         allowed_instructions: instructions(rng),
         min_types: 2,
@@ -114,12 +115,17 @@ fn config(beyond: Beyond, rng: &mut Rng) -> Config {
         max_instructions: rng.range(4, most) as usize,
         min_globals: rng.below(4) as usize,
         max_globals: 12,
-        min_memories: u32::from(rng.percent(90)),
-        max_memories: 1,
+        min_memories: u32::from(rng.percent(90)) + u32::from(beyond.multi_memory),
+        max_memories: if beyond.multi_memory { 3 } else { 1 },
         max_memory32_bytes: u64::from(*rng.pick(&[1u32, 1, 2, 4, 8])) << 16,
+        max_memory64_bytes: u128::from(*rng.pick(&[1u32, 1, 2, 4, 8])) << 16,
         memory_max_size_required: rng.percent(40),
-        min_tables: rng.below(if references { 3 } else { 2 }),
-        max_tables: 4,
+        min_tables: match rng.below(if references { 3 } else { 2 }) {
+            _ if beyond.memory64 => 0,
+            tables => tables,
+        },
+        // With memories that are addressed by i64 come such tables, which are refused.
+        max_tables: if beyond.memory64 { 0 } else { 4 },
         max_table_elements: u64::from(*rng.pick(&[4u32, 20, 300])),
         table_max_size_required: rng.percent(30),
         max_element_segments: 4,
@@ -129,6 +135,8 @@ fn config(beyond: Beyond, rng: &mut Rng) -> Config {
         max_exports: 6,
         allow_start_export: rng.percent(25),
         tail_call_enabled: beyond.tail_calls,
+        extended_const_enabled: beyond.extended_const,
+        memory64_enabled: beyond.memory64,
         ..beyond_2_0_off()
     }
 }

@@ -362,7 +362,7 @@ impl Store<'_> {
         let memory = |index: u64| made.memories[index as usize] as usize;
         let table = |index: u64| made.tables[index as usize] as usize;
         let result = match builtin {
-            Builtin::memory32_grow | Builtin::imported_memory32_grow => {
+            Builtin::memory32_grow | Builtin::imported_memory32_grow | Builtin::memory64_grow => {
                 let number = match builtin {
                     Builtin::memory32_grow => defined_memory(argument(1)),
                     _ => memory(argument(1)),
@@ -371,8 +371,12 @@ impl Store<'_> {
                 let limit = self.case.settings.memory_limit.min(1 << 16);
                 let most = entry.ty.max.map_or(limit, |max| max.min(limit));
                 let old = entry.memory.pages();
-                if old + argument(0) > most {
-                    Ok(Some(u64::from(u32::MAX)))
+                if old.saturating_add(argument(0)) > most {
+                    let failed = match builtin {
+                        Builtin::memory64_grow => u64::MAX,
+                        _ => u64::from(u32::MAX),
+                    };
+                    Ok(Some(failed))
                 } else {
                     let bytes = (old + argument(0)) * PAGE_BYTES;
                     after.memories[number].resize(bytes as usize, 0);
@@ -382,26 +386,28 @@ impl Store<'_> {
             Builtin::memory32_size => Ok(Some(
                 self.memories[defined_memory(argument(0))].memory.pages(),
             )),
-            Builtin::imported_memory32_size => {
+            Builtin::imported_memory32_size | Builtin::memory64_size => {
                 Ok(Some(self.memories[memory(argument(0))].memory.pages()))
             }
-            Builtin::memory_fill | Builtin::imported_memory_fill => {
+            Builtin::memory_fill | Builtin::imported_memory_fill | Builtin::memory64_fill => {
                 let number = match builtin {
                     Builtin::memory_fill => defined_memory(argument(0)),
                     _ => memory(argument(0)),
                 };
-                let bytes = vec![argument(2) as u8; argument(3) as usize];
-                put(&mut after.memories[number], argument(1), &bytes)
-                    .ok_or(TrapKind::MemoryOutOfBounds)
+                let target = &mut after.memories[number];
+                // No more than fits is made, whatever is asked for.
+                let length = argument(3).min(target.len() as u64 + 1);
+                let bytes = vec![argument(2) as u8; length as usize];
+                put(target, argument(1), &bytes).ok_or(TrapKind::MemoryOutOfBounds)
             }
-            Builtin::memory_copy => {
+            Builtin::memory_copy | Builtin::memory64_copy => {
                 let source = &before.memories[memory(argument(2))];
                 let target = &mut after.memories[memory(argument(0))];
                 taken(source, argument(3), argument(4))
                     .and_then(|bytes| put(target, argument(1), bytes))
                     .ok_or(TrapKind::MemoryOutOfBounds)
             }
-            Builtin::memory_init => {
+            Builtin::memory_init | Builtin::memory64_init => {
                 let segment = argument(1) as usize;
                 let dropped =
                     made.dropped_data[segment] || audit.dropped_data.contains(&(instance, segment));
@@ -499,20 +505,21 @@ impl Store<'_> {
                 let (block, offset) = self.site(&self.globals[number].site);
                 block.read_u64(offset)
             }
-            Some(ConstOp::Value(_)) | None => 0,
+            Some(ConstOp::Value(_) | ConstOp::Arithmetic(_)) | None => 0,
         }
     }
 }
 
 /// A part of a sequence, if it is there.
 fn taken<T>(from: &[T], start: u64, length: u64) -> Option<&[T]> {
-    from.get(start as usize..(start + length) as usize)
+    from.get(start as usize..start.checked_add(length)? as usize)
 }
 
 /// Puts elements into a sequence, if there is room.
 fn put<T: Copy>(into: &mut [T], start: u64, elements: &[T]) -> Option<Option<u64>> {
-    let end = start as usize + elements.len();
-    into.get_mut(start as usize..end)?.copy_from_slice(elements);
+    let end = start.checked_add(elements.len() as u64)?;
+    into.get_mut(start as usize..end as usize)?
+        .copy_from_slice(elements);
     Some(None)
 }
 

@@ -20,6 +20,9 @@ type Answer = Result<u64, TrapKind>;
 /// What `memory.grow` and `table.grow` return where they fail: -1 as an i32.
 const GROW_FAILED: u64 = u32::MAX as u64;
 
+/// The same as an i64.
+const GROW64_FAILED: u64 = u64::MAX;
+
 /// Runs a builtin for generated code.
 ///
 /// # Errors
@@ -123,12 +126,20 @@ impl Store<'_> {
     }
 
     fn imported_memory32_grow(&mut self, instance: u32, delta: u32, index: u32) -> Answer {
-        let number = self.memory_number(instance, index);
-        let old = self.memories[number]
-            .memory
-            .grow(&mut self.pool, u64::from(delta));
-        self.define_memory(number as u32);
+        let old = self.grow_memory(instance, u64::from(delta), index);
         Ok(old.unwrap_or(GROW_FAILED))
+    }
+
+    fn memory64_grow(&mut self, instance: u32, delta: u64, index: u32) -> Answer {
+        let old = self.grow_memory(instance, delta, index);
+        Ok(old.unwrap_or(GROW64_FAILED))
+    }
+
+    fn grow_memory(&mut self, instance: u32, delta: u64, index: u32) -> Option<u64> {
+        let number = self.memory_number(instance, index);
+        let old = self.memories[number].memory.grow(&mut self.pool, delta);
+        self.define_memory(number as u32);
+        old
     }
 
     fn memory32_size(&mut self, instance: u32, defined: u32) -> Answer {
@@ -141,6 +152,10 @@ impl Store<'_> {
             .pages())
     }
 
+    fn memory64_size(&mut self, instance: u32, index: u32) -> Answer {
+        self.imported_memory32_size(instance, index)
+    }
+
     fn memory_copy(
         &mut self,
         instance: u32,
@@ -149,6 +164,19 @@ impl Store<'_> {
         src_index: u32,
         src: u32,
         len: u32,
+    ) -> Answer {
+        let (dst, src, len) = (u64::from(dst), u64::from(src), u64::from(len));
+        self.memory64_copy(instance, dst_index, dst, src_index, src, len)
+    }
+
+    fn memory64_copy(
+        &mut self,
+        instance: u32,
+        dst_index: u32,
+        dst: u64,
+        src_index: u32,
+        src: u64,
+        len: u64,
     ) -> Answer {
         let to = self.memory_number(instance, dst_index);
         let from = self.memory_number(instance, src_index);
@@ -191,6 +219,17 @@ impl Store<'_> {
         value: u32,
         len: u32,
     ) -> Answer {
+        self.memory64_fill(instance, index, u64::from(dst), value, u64::from(len))
+    }
+
+    fn memory64_fill(
+        &mut self,
+        instance: u32,
+        index: u32,
+        dst: u64,
+        value: u32,
+        len: u64,
+    ) -> Answer {
         let number = self.memory_number(instance, index);
         let memory = &mut self.memories[number].memory;
         let dst = range(memory, dst, len)?;
@@ -198,12 +237,24 @@ impl Store<'_> {
         Ok(0)
     }
 
-    pub(super) fn memory_init(
+    fn memory_init(
         &mut self,
         instance: u32,
         index: u32,
         segment: u32,
         dst: u32,
+        src: u32,
+        len: u32,
+    ) -> Answer {
+        self.memory64_init(instance, index, segment, u64::from(dst), src, len)
+    }
+
+    pub(super) fn memory64_init(
+        &mut self,
+        instance: u32,
+        index: u32,
+        segment: u32,
+        dst: u64,
         src: u32,
         len: u32,
     ) -> Answer {
@@ -219,7 +270,7 @@ impl Store<'_> {
             .get(src as usize..end as usize)
             .ok_or(TrapKind::MemoryOutOfBounds)?;
         let memory = &mut self.memories[number].memory;
-        let dst = range(memory, dst, len)?;
+        let dst = range(memory, dst, u64::from(len))?;
         memory.bytes_mut()[dst].copy_from_slice(bytes);
         Ok(0)
     }
@@ -437,10 +488,9 @@ impl Store<'_> {
 }
 
 /// The bytes from `start` on, `len` of them, if they exist.
-fn range(memory: &Memory, start: u32, len: u32) -> Result<std::ops::Range<usize>, TrapKind> {
-    let (start, len) = (start as usize, len as usize);
-    let end = start + len;
-    (end <= memory.bytes().len())
-        .then_some(start..end)
+fn range(memory: &Memory, start: u64, len: u64) -> Result<std::ops::Range<usize>, TrapKind> {
+    let end = start.checked_add(len);
+    end.filter(|end| *end <= memory.bytes().len() as u64)
+        .map(|end| start as usize..end as usize)
         .ok_or(TrapKind::MemoryOutOfBounds)
 }

@@ -100,7 +100,9 @@ impl<'case> Store<'case> {
                     let number = self.source_memory(source)?;
                     let entry = &self.memories[number as usize];
                     let has = (entry.memory.pages(), entry.ty.max);
-                    limits_match(has, (wanted.min, wanted.max)).then_some(())?;
+                    let alike = entry.ty.memory64 == wanted.memory64;
+                    let fits = alike && limits_match(has, (wanted.min, wanted.max));
+                    fits.then_some(())?;
                     imports.memories.push(number);
                 }
                 ImportKind::Global(wanted) => {
@@ -344,6 +346,12 @@ impl<'case> Store<'case> {
                     };
                     stack.push(raw);
                 }
+                ConstOp::Arithmetic(operation) => {
+                    // Validation has seen to it that there are two.
+                    let b = stack.pop().unwrap_or_default();
+                    let a = stack.pop().unwrap_or_default();
+                    stack.push(u128::from(operation.compute(a as u64, b as u64)));
+                }
                 ConstOp::RefFunc(function) => {
                     let offset = instance.loaded.layout.anyfunc(function);
                     stack.push(u128::from(instance.vmctx.address_of(offset)));
@@ -394,9 +402,9 @@ impl<'case> Store<'case> {
         }
         for (index, segment) in module.data.iter().enumerate() {
             if let SegmentMode::Active { target, offset } = &segment.mode {
-                let offset = self.evaluate_in(instance, offset) as u32;
+                let offset = self.evaluate_in(instance, offset) as u64;
                 let len = segment.bytes.len() as u32;
-                self.memory_init(instance, *target, index as u32, offset, 0, len)?;
+                self.memory64_init(instance, *target, index as u32, offset, 0, len)?;
                 self.drop_data_segment(instance, index as u32);
             }
         }

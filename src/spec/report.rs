@@ -25,12 +25,9 @@ pub struct SuiteReport {
 pub struct FileReport {
     /// The file's name.
     pub name: String,
-    /// What every engine made of it; empty if the script was not run.
+    /// What every engine made of it; empty if the script could not be read.
     #[serde(serialize_with = "as_map")]
     pub engines: Vec<(String, Tally)>,
-    /// Why it was not run, if it is beyond WebAssembly 2.0.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub out_of_scope: Option<&'static str>,
 }
 
 /// How many assertions an engine passed, failed, and was not asked.
@@ -134,10 +131,7 @@ impl fmt::Display for SuiteReport {
         }
         writeln!(f)?;
         for file in &self.files {
-            match file.out_of_scope {
-                None => write_row(f, width, &file.name, &file.engines)?,
-                Some(why) => writeln!(f, "{:width$}  out of scope: {why}", file.name)?,
-            }
+            write_row(f, width, &file.name, &file.engines)?;
         }
         write_row(f, width, "total", &self.engines)?;
         for (name, tally) in &self.engines {
@@ -194,7 +188,6 @@ mod tests {
             let file = FileReport {
                 name: name.to_string(),
                 engines: vec![("wasmi".to_string(), tally.clone())],
-                out_of_scope: None,
             };
             let failure = Failure {
                 engine: "wasmi".to_string(),

@@ -14,6 +14,9 @@ use crate::case::wast::Script;
 use crate::case::{Action, Case, LinkPlan, Step};
 use crate::engine::{Engine, Refusal, expect};
 
+/// Why an assertion is skipped that a module be refused.
+pub const VALID_BY_NOW: &str = "that a module be refused which is valid by now";
+
 /// Runs a script, counting in `tally` and reporting failures as line and message.
 pub fn run(
     engine: &mut dyn Engine,
@@ -23,7 +26,7 @@ pub fn run(
 ) {
     for reject in &script.rejects {
         if valid_by_now(&reject.wasm) {
-            tally.skip("that a module be refused which is valid by now", 1);
+            tally.skip(VALID_BY_NOW, 1);
         } else if engine.accepts(&reject.wasm) {
             tally.failed += 1;
             fail(

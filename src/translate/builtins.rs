@@ -11,7 +11,7 @@ use cranelift_codegen::isa::CallConv;
 
 /// Calls a macro with the table of builtins, in the order of their addresses in the vmctx.
 ///
-/// Types: `i32` (an unsigned 32-bit integer, zero-extended to a register), `pointer` (an
+/// Types: `i32` (an unsigned 32-bit integer, zero-extended to a register), `i64`, `pointer` (an
 /// address), `reference` (an `externref`: null or the address of a host object). Index arguments
 /// named `index` count in the module's index space, those named `defined` among what the module
 /// defines.
@@ -63,6 +63,16 @@ macro_rules! for_each_builtin {
             externref_global_get(index: i32) -> reference;
             /// `global.set` of an externref.
             externref_global_set(index: i32, value: reference);
+            /// `memory.grow` of a memory that is addressed by i64; the old size in pages, or -1.
+            memory64_grow(delta: i64, index: i32) -> i64;
+            /// `memory.size` of a memory that is addressed by i64, in pages.
+            memory64_size(index: i32) -> i64;
+            /// `memory.copy` where one of the two memories, or both, are addressed by i64. Traps.
+            memory64_copy(dst_index: i32, dst: i64, src_index: i32, src: i64, len: i64);
+            /// `memory.fill` of a memory that is addressed by i64. Traps.
+            memory64_fill(index: i32, dst: i64, value: i32, len: i64);
+            /// `memory.init` of a memory that is addressed by i64. Traps.
+            memory64_init(index: i32, segment: i32, dst: i64, src: i32, len: i32);
         }
     };
 }
@@ -135,6 +145,10 @@ impl BuiltinTypes {
         } else {
             param.uext()
         }
+    }
+
+    fn i64(&self) -> AbiParam {
+        AbiParam::new(types::I64)
     }
 
     fn pointer(&self) -> AbiParam {

@@ -247,6 +247,11 @@ impl FuncEnvironment for Environment<'_> {
         self.sig_ref_result_needs_stack_map(func.dfg.ext_funcs[func_ref].signature, index)
     }
 
+    /// Of what a relaxed vector instruction may do, it does what is the same everywhere.
+    fn relaxed_simd_deterministic(&self) -> bool {
+        true
+    }
+
     fn make_global(
         &mut self,
         func: &mut ir::Function,
@@ -379,13 +384,8 @@ impl FuncEnvironment for Environment<'_> {
         src: ir::Value,
         len: ir::Value,
     ) -> WasmResult<()> {
-        let dst_index = pos.ins().iconst(types::I32, i64::from(dst_index.as_u32()));
-        let src_index = pos.ins().iconst(types::I32, i64::from(src_index.as_u32()));
-        self.call_builtin(
-            &mut pos,
-            Builtin::memory_copy,
-            &[dst_index, dst, src_index, src, len],
-        );
+        let memories = (dst_index.as_u32(), src_index.as_u32());
+        self.memory_copy(&mut pos, memories, (dst, src, len));
         Ok(())
     }
 
@@ -412,13 +412,7 @@ impl FuncEnvironment for Environment<'_> {
         src: ir::Value,
         len: ir::Value,
     ) -> WasmResult<()> {
-        let index = pos.ins().iconst(types::I32, i64::from(index.as_u32()));
-        let segment = pos.ins().iconst(types::I32, i64::from(seg_index));
-        self.call_builtin(
-            &mut pos,
-            Builtin::memory_init,
-            &[index, segment, dst, src, len],
-        );
+        self.memory_init(&mut pos, index.as_u32(), seg_index, (dst, src, len));
         Ok(())
     }
 

@@ -1,11 +1,11 @@
-//! Linear memories: their layout, and the hooks that grow, measure and fill them.
+//! Linear memories: their layout, and the hooks that grow, measure, fill and copy them.
 
 use cranelift_codegen::cursor::FuncCursor;
 use cranelift_codegen::ir::{self, InstBuilder, types};
 use cranelift_wasm::{Heap, HeapData, HeapStyle};
 
 use super::builtins::Builtin;
-use super::environment::Environment;
+use super::environment::{Environment, value_type};
 use super::layout::{definition_import, memory_definition};
 use crate::case::module::MemoryType;
 use crate::case::settings::MemoryStyle;
@@ -103,11 +103,12 @@ impl Environment<'_> {
         });
         self.heaps.push(HeapData {
             base,
-            min_size: ty.min * PAGE_BYTES,
-            max_size: ty.max.map(|max| max * PAGE_BYTES),
+            // What does not fit is not instantiated.
+            min_size: ty.min.saturating_mul(PAGE_BYTES),
+            max_size: ty.max.map(|max| max.saturating_mul(PAGE_BYTES)),
             offset_guard_size: self.config.guard_bytes,
             style,
-            index_type: types::I32,
+            index_type: value_type(ty.index_type()),
             memory_type: None,
             page_size_log2: 16,
         })
@@ -135,24 +136,36 @@ impl Environment<'_> {
         index: u32,
         delta: ir::Value,
     ) -> ir::Value {
-        let (builtin, index) = self.memory_variant(
-            pos,
-            index,
-            Builtin::memory32_grow,
-            Builtin::imported_memory32_grow,
-        );
+        let (builtin, index) = match self.is_memory64(index) {
+            true => {
+                let index = pos.ins().iconst(types::I32, i64::from(index));
+                (Builtin::memory64_grow, index)
+            }
+            false => self.memory_variant(
+                pos,
+                index,
+                Builtin::memory32_grow,
+                Builtin::imported_memory32_grow,
+            ),
+        };
         let call = self.call_builtin(pos, builtin, &[delta, index]);
         pos.func.dfg.first_result(call)
     }
 
     /// `memory.size`.
     pub(super) fn memory_size(&mut self, pos: &mut FuncCursor<'_>, index: u32) -> ir::Value {
-        let (builtin, index) = self.memory_variant(
-            pos,
-            index,
-            Builtin::memory32_size,
-            Builtin::imported_memory32_size,
-        );
+        let (builtin, index) = match self.is_memory64(index) {
+            true => {
+                let index = pos.ins().iconst(types::I32, i64::from(index));
+                (Builtin::memory64_size, index)
+            }
+            false => self.memory_variant(
+                pos,
+                index,
+                Builtin::memory32_size,
+                Builtin::imported_memory32_size,
+            ),
+        };
         let call = self.call_builtin(pos, builtin, &[index]);
         pos.func.dfg.first_result(call)
     }
@@ -166,19 +179,74 @@ impl Environment<'_> {
         value: ir::Value,
         len: ir::Value,
     ) {
-        let (builtin, index) = self.memory_variant(
-            pos,
-            index,
-            Builtin::memory_fill,
-            Builtin::imported_memory_fill,
-        );
+        let memory64 = self.is_memory64(index);
+        let (builtin, index) = match memory64 {
+            true => {
+                let index = pos.ins().iconst(types::I32, i64::from(index));
+                (Builtin::memory64_fill, index)
+            }
+            false => self.memory_variant(
+                pos,
+                index,
+                Builtin::memory_fill,
+                Builtin::imported_memory_fill,
+            ),
+        };
         let len = if self.planted(Fault::MemoryFillShort) {
             let some = pos.ins().icmp_imm(ir::condcodes::IntCC::NotEqual, len, 0);
-            let some = pos.ins().uextend(types::I32, some);
+            let ty = if memory64 { types::I64 } else { types::I32 };
+            let some = pos.ins().uextend(ty, some);
             pos.ins().isub(len, some)
         } else {
             len
         };
         self.call_builtin(pos, builtin, &[index, dst, value, len]);
+    }
+
+    /// `memory.copy`.
+    pub(super) fn memory_copy(
+        &mut self,
+        pos: &mut FuncCursor<'_>,
+        (dst_index, src_index): (u32, u32),
+        (dst, src, len): (ir::Value, ir::Value, ir::Value),
+    ) {
+        let wide = [dst_index, src_index].map(|index| self.is_memory64(index));
+        let dst_index = pos.ins().iconst(types::I32, i64::from(dst_index));
+        let src_index = pos.ins().iconst(types::I32, i64::from(src_index));
+        let mut args = [dst_index, dst, src_index, src, len];
+        let builtin = match wide {
+            [false, false] => Builtin::memory_copy,
+            _ => {
+                // The length is of the narrower of the two types.
+                for at in [1, 3, 4] {
+                    if pos.func.dfg.value_type(args[at]) == types::I32 {
+                        args[at] = pos.ins().uextend(types::I64, args[at]);
+                    }
+                }
+                Builtin::memory64_copy
+            }
+        };
+        self.call_builtin(pos, builtin, &args);
+    }
+
+    /// `memory.init`.
+    pub(super) fn memory_init(
+        &mut self,
+        pos: &mut FuncCursor<'_>,
+        index: u32,
+        segment: u32,
+        (dst, src, len): (ir::Value, ir::Value, ir::Value),
+    ) {
+        let builtin = match self.is_memory64(index) {
+            true => Builtin::memory64_init,
+            false => Builtin::memory_init,
+        };
+        let index = pos.ins().iconst(types::I32, i64::from(index));
+        let segment = pos.ins().iconst(types::I32, i64::from(segment));
+        self.call_builtin(pos, builtin, &[index, segment, dst, src, len]);
+    }
+
+    fn is_memory64(&self, index: u32) -> bool {
+        self.module.memories[index as usize].memory64
     }
 }

@@ -65,7 +65,13 @@ impl From<wasmparser::BinaryReaderError> for TranslateError {
 
 /// What is translated: WebAssembly 2.0 with SIMD, and of what came after it what modules may use.
 pub fn features() -> WasmFeatures {
-    WasmFeatures::WASM2 | WasmFeatures::SIMD | WasmFeatures::TAIL_CALL
+    WasmFeatures::WASM2
+        | WasmFeatures::SIMD
+        | WasmFeatures::TAIL_CALL
+        | WasmFeatures::MULTI_MEMORY
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::MEMORY64
+        | WasmFeatures::RELAXED_SIMD
 }
 
 /// Translates modules, reusing what is expensive to make from one function to the next.

@@ -3,7 +3,7 @@
 
 use cranelift_codegen::ir::{Opcode, Type, types};
 
-use super::program::{VectorBinary, VectorUnary};
+use super::program::{VectorBinary, VectorTernary, VectorUnary};
 use super::scalar::{fmax, fmin};
 
 /// Does something to every pair of lanes of a type that has `from_bits` and `to_bits`, or is its own
@@ -63,6 +63,29 @@ pub fn binary(opcode: Opcode, ty: Type) -> Option<VectorBinary> {
         }
         _ => return None,
     })
+}
+
+/// An instruction of three vectors.
+pub fn ternary(opcode: Opcode, ty: Type) -> Option<VectorTernary> {
+    /// Each lane by itself, with one rounding.
+    macro_rules! fused {
+        ($bits:ty, $float:ty) => {
+            |a, b, c| {
+                let mut result = 0;
+                for at in (0..128).step_by(<$bits>::BITS as usize) {
+                    let lane = |vector: u128| <$float>::from_bits((vector >> at) as $bits);
+                    let value = lane(a).mul_add(lane(b), lane(c));
+                    result |= u128::from(value.to_bits()) << at;
+                }
+                result
+            }
+        };
+    }
+    match (opcode, ty) {
+        (Opcode::Fma, types::F32X4) => Some(fused!(u32, f32)),
+        (Opcode::Fma, types::F64X2) => Some(fused!(u64, f64)),
+        _ => None,
+    }
 }
 
 /// Makes the NaNs among the lanes canonical, as Cranelift's pass of this purpose does.

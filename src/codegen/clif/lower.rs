@@ -449,7 +449,11 @@ impl Lowering<'_> {
                     a: arg(1),
                     b: arg(2),
                 }),
-                _ => None,
+                _ => Some(Op::VectorTernary {
+                    f: lanes::ternary(opcode, ty)?,
+                    to,
+                    first: self.list(args),
+                }),
             },
             _ => None,
         }

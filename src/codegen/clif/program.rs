@@ -48,6 +48,8 @@ pub type Division = fn(u64, u64) -> Result<u64, TrapKind>;
 pub type VectorUnary = fn(u128) -> u128;
 /// A function of two vectors.
 pub type VectorBinary = fn(u128, u128) -> u128;
+/// A function of three vectors.
+pub type VectorTernary = fn(u128, u128, u128) -> u128;
 
 /// How many bytes are loaded and what is made of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,6 +128,12 @@ pub enum Op {
         to: Number,
         a: Number,
         b: Number,
+    },
+    /// Of the three registers in a list.
+    VectorTernary {
+        f: VectorTernary,
+        to: Number,
+        first: u32,
     },
     /// The scalar conditions for a scalar or a vector.
     Select {

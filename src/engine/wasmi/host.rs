@@ -327,6 +327,7 @@ fn memory_type(ty: &decoded::MemoryType) -> Result<MemoryType, String> {
     let (min, max) = limits(ty.min, ty.max)?;
     // The constructor of the 32-bit type panics on sizes beyond it; the builder does not.
     let mut builder = MemoryType::builder();
+    builder.memory64(ty.memory64);
     builder.min(min.into()).max(max.map(u64::from));
     builder.build().map_err(|error| error.to_string())
 }

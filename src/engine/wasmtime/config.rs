@@ -111,10 +111,11 @@ impl Knobs {
         let mut config = Config::new();
         config
             .wasm_tail_call(flavour != Flavour::Winch)
-            .wasm_multi_memory(false)
-            .wasm_memory64(false)
-            .wasm_extended_const(false)
-            .wasm_relaxed_simd(false)
+            .wasm_multi_memory(true)
+            .wasm_memory64(true)
+            .wasm_extended_const(true)
+            .wasm_relaxed_simd(flavour != Flavour::Winch)
+            .relaxed_simd_deterministic(true)
             .wasm_function_references(false)
             .wasm_gc(false)
             .wasm_exceptions(false)

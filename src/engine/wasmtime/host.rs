@@ -140,6 +140,7 @@ fn make_memory(
 ) -> Result<Memory, String> {
     limits(ty.min, ty.max)?;
     let ty = MemoryTypeBuilder::default()
+        .memory64(ty.memory64)
         .min(ty.min)
         .max(ty.max)
         .build()

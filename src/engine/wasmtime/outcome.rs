@@ -73,6 +73,7 @@ pub fn of_compilation(error: &Error, flavour: Flavour) -> Refusal {
         "Instruction not implemented for CPUs",
         "Unsupported eager initialization of tables",
         "tail calls support is not enabled",
+        "relaxed SIMD support is not enabled",
     ];
     let lacks = lacking.iter().find(|lack| text.contains(**lack));
     match lacks {

@@ -6,13 +6,21 @@ use super::program::sum;
 use super::statements::Writer;
 use crate::case::module::ValType;
 use crate::generate::ops::{ACCESSES, AccessCode};
-use crate::generate::sketch::{load, mem_arg, store};
+use crate::generate::sketch::{load_of, mem_arg_of, store_of};
 use crate::generate::source::Source;
 
 /// Bytes of a page.
 const PAGE: u32 = 0x1_0000;
 
 impl Writer<'_> {
+    /// One of the memories. Nothing is drawn where there is no choice.
+    fn memory(&self, source: &mut Source<'_>) -> u32 {
+        match self.program.memories {
+            1 => 0,
+            several => source.below(several),
+        }
+    }
+
     /// Writes an address that moves with the innermost loop: at a low place, or so that the last
     /// iteration is at the end of the memory, or just past it. Returns the static offset to use.
     pub(super) fn walking_address(&mut self, bytes: u32, source: &mut Source<'_>) -> u32 {
@@ -59,19 +67,21 @@ impl Writer<'_> {
     pub(super) fn store_walking(&mut self, source: &mut Source<'_>) {
         let access = source.pick(ACCESSES);
         let bytes = u32::from(access.bytes);
+        let memory = self.memory(source);
         let offset = self.walking_address(bytes, source);
+        let memarg = mem_arg_of(memory, u64::from(offset));
         self.scope
             .expression(access.value, 1, &mut self.body, source);
         let lane = source.below(16 / bytes) as u8;
         let instruction = match access.code {
-            AccessCode::Store(make) => make(mem_arg(offset)),
-            AccessCode::StoreLane(make) => make(mem_arg(offset), lane),
+            AccessCode::Store(make) => make(memarg),
+            AccessCode::StoreLane(make) => make(memarg, lane),
             // The access drawn was a load: a plain store of its type does instead, if that fits.
             AccessCode::Load(_) | AccessCode::LoadLane(_) => match (access.value, bytes) {
                 (ValType::V128, 16) | (ValType::I64 | ValType::F64, 8) => {
-                    store(access.value, offset)
+                    store_of(access.value, memory, memarg.offset)
                 }
-                (ValType::I32 | ValType::F32, 4) => store(access.value, offset),
+                (ValType::I32 | ValType::F32, 4) => store_of(access.value, memory, memarg.offset),
                 _ => {
                     self.body.push(Instruction::Drop);
                     self.body.push(Instruction::Drop);
@@ -86,20 +96,23 @@ impl Writer<'_> {
         let access = source.pick(ACCESSES);
         let bytes = u32::from(access.bytes);
         let variable = self.variable(access.value, source);
+        let memory = self.memory(source);
+        let memarg = |offset: u32| mem_arg_of(memory, u64::from(offset));
         match access.code {
             AccessCode::Load(make) => {
                 let offset = self.walking_address(bytes, source);
-                self.body.push(make(mem_arg(offset)));
+                self.body.push(make(memarg(offset)));
             }
             AccessCode::LoadLane(make) => {
                 let offset = self.walking_address(bytes, source);
                 self.body.push(Instruction::LocalGet(variable));
                 let lane = source.below(16 / bytes) as u8;
-                self.body.push(make(mem_arg(offset), lane));
+                self.body.push(make(memarg(offset), lane));
             }
             AccessCode::Store(_) | AccessCode::StoreLane(_) => {
                 self.body.push(Instruction::LocalGet(self.pointer));
-                self.body.push(load(access.value, source.below(0x1000)));
+                let offset = u64::from(source.below(0x1000));
+                self.body.push(load_of(access.value, memory, offset));
             }
         }
         if source.percent(60) {
@@ -122,6 +135,7 @@ impl Writer<'_> {
     /// Grows the memory, in one iteration of the loop at most.
     pub(super) fn grow(&mut self, source: &mut Source<'_>) {
         let variable = self.variable(ValType::I32, source);
+        let memory = self.memory(source);
         match self.counter {
             Some((counter, times)) => {
                 self.body.extend(&[
@@ -135,11 +149,11 @@ impl Writer<'_> {
             }
         }
         self.body
-            .push(Instruction::MemoryGrow(0))
+            .push(Instruction::MemoryGrow(memory))
             .push(Instruction::LocalSet(variable));
         if source.percent(50) {
             self.body
-                .push(Instruction::MemorySize(0))
+                .push(Instruction::MemorySize(memory))
                 .push(Instruction::LocalSet(variable));
         }
     }
@@ -147,6 +161,7 @@ impl Writer<'_> {
     /// Copies within memory, fills it, or copies from a segment; ranges overlap.
     pub(super) fn bulk(&mut self, source: &mut Source<'_>) {
         let kind = source.below(6);
+        let memory = self.memory(source);
         self.body.push(Instruction::LocalGet(self.pointer));
         let length = source.below(64);
         match kind {
@@ -167,15 +182,15 @@ impl Writer<'_> {
                 self.body.extend(&[
                     Instruction::I32Const(length as i32),
                     Instruction::MemoryCopy {
-                        src_mem: 0,
-                        dst_mem: 0,
+                        src_mem: self.memory(source),
+                        dst_mem: memory,
                     },
                 ]);
             }
             3 | 4 => {
                 self.scope.leaf(ValType::I32, &mut self.body, source);
                 self.body.push(Instruction::I32Const(length as i32));
-                self.body.push(Instruction::MemoryFill(0));
+                self.body.push(Instruction::MemoryFill(memory));
             }
             _ => {
                 // Longer than the segment, at times.
@@ -183,7 +198,7 @@ impl Writer<'_> {
                     Instruction::I32Const(source.below(8) as i32),
                     Instruction::I32Const(source.below(10) as i32),
                     Instruction::MemoryInit {
-                        mem: 0,
+                        mem: memory,
                         data_index: self.program.data_segment,
                     },
                 ]);

@@ -6,7 +6,7 @@ use super::statements::Writer;
 use crate::case::module::ValType;
 use crate::generate::beyond::Beyond;
 use crate::generate::expr::{Scope, TYPES};
-use crate::generate::sketch::{Body, Origin, Sketch, constant_expression};
+use crate::generate::sketch::{Body, Origin, Sketch, computed_constant, constant_expression};
 use crate::generate::source::Source;
 
 /// Types of functions, often equal among them so that indirect calls find targets.
@@ -52,6 +52,8 @@ pub(super) struct Program {
     pub(super) sketch: Sketch,
     /// The initial size of the memory in pages.
     pub(super) pages: u32,
+    /// How many memories there are, all of that size.
+    pub(super) memories: u32,
     /// Globals that may be set, with their types.
     pub(super) globals: Vec<(u32, ValType)>,
     pub(super) callees: Vec<Callee>,
@@ -67,6 +69,7 @@ pub(super) fn module(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
         beyond,
         sketch: Sketch::default(),
         pages: 0,
+        memories: 1,
         globals: Vec::new(),
         callees: Vec::new(),
         slots: Vec::new(),
@@ -125,6 +128,19 @@ impl Program {
             .then(|| u64::from(self.pages + source.below(5)));
         let memory = origin(40, source);
         self.sketch.memory(memory, u64::from(self.pages), maximum);
+        if self.beyond.multi_memory {
+            let mut imported = memory;
+            for _ in 0..source.range(1, 2) {
+                if source.percent(40) {
+                    imported = Origin::Defined;
+                }
+                let maximum = source
+                    .percent(50)
+                    .then(|| u64::from(self.pages + source.below(5)));
+                self.sketch.memory(imported, u64::from(self.pages), maximum);
+                self.memories += 1;
+            }
+        }
         let mut bytes = vec![0; source.below(200) as usize];
         source.rng().fill(&mut bytes);
         self.sketch.active_data(source.below(512), &bytes);
@@ -150,7 +166,12 @@ impl Program {
         for global in 0..globals {
             let ty = *source.pick(&TYPES);
             let mutable = source.percent(80);
-            let value = constant_expression(palette.value(ty, &mut source.rng()));
+            let mut rng = source.rng();
+            let value = palette.value(ty, &mut rng);
+            let value = match self.beyond.extended_const {
+                true => computed_constant(value, &mut rng),
+                false => constant_expression(value),
+            };
             let origin = if global < imported {
                 Origin::Imported
             } else {
@@ -177,6 +198,7 @@ impl Program {
         }
         let pointer = body.local(ValType::I32);
         scope.memory = Some((pointer, 0x100));
+        scope.relaxed = self.beyond.relaxed_simd;
 
         let mut writer = Writer::new(self, scope, body, pointer, leaf);
         writer.statements(1, 2, source);

@@ -2,11 +2,15 @@
 
 use wasm_encoder::{BlockType, ConstExpr, Instruction};
 
-use crate::case::module::ValType;
+use crate::case::module::{MemoryType, ValType};
+use crate::generate::beyond::Beyond;
 use crate::generate::expr::Scope;
 use crate::generate::ops::{ACCESSES, Access, AccessCode};
-use crate::generate::sketch::{Body, Origin, Sketch, constant, mem_arg};
+use crate::generate::sketch::{
+    Body, Origin, Sketch, computed_constant, constant, constant_expression, mem_arg_of,
+};
 use crate::generate::source::Source;
+use parallax_oracles::Value;
 
 /// Bytes of a page.
 const PAGE: u32 = 0x1_0000;
@@ -16,10 +20,37 @@ const A: u32 = 0;
 const B: u32 = 1;
 const VALUE: u32 = 2;
 
+/// A memory of the module.
+#[derive(Clone, Copy)]
+struct Memory {
+    index: u32,
+    /// Its size.
+    pages: u32,
+    /// Whether it is addressed by i64.
+    memory64: bool,
+}
+
+impl Memory {
+    /// Makes an address, a length or a number of pages of the i32 on top of the stack.
+    fn index(self, body: &mut Body) {
+        if self.memory64 {
+            body.push(Instruction::I64ExtendI32U);
+        }
+    }
+
+    /// The type of addresses.
+    fn index_type(self) -> ValType {
+        match self.memory64 {
+            true => ValType::I64,
+            false => ValType::I32,
+        }
+    }
+}
+
 /// A module about one to three accesses, combined.
-pub(super) fn accesses(source: &mut Source<'_>) -> Vec<u8> {
+pub(super) fn accesses(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
     let mut sketch = Sketch::default();
-    let pages = memory(&mut sketch, source);
+    let memories = memories(&mut sketch, beyond, source);
     let progress = sketch.global(
         Origin::Defined,
         ValType::I32,
@@ -27,37 +58,93 @@ pub(super) fn accesses(source: &mut Source<'_>) -> Vec<u8> {
         &ConstExpr::i32_const(-1),
     );
     let main = source.pick(ACCESSES);
-    source.list(2, 4, |source| function(&mut sketch, main, pages, source));
+    source.list(2, 4, |source| {
+        function(&mut sketch, main, &memories, source);
+    });
     if source.percent(60) {
-        walk(&mut sketch, main, pages, progress, source);
+        let memory = some(&memories, source);
+        walk(&mut sketch, main, memory, progress, source);
     }
     if source.percent(40) {
         let other = source.pick(ACCESSES);
-        function(&mut sketch, other, pages, source);
+        function(&mut sketch, other, &memories, source);
     }
     sketch.finish()
 }
 
-/// Adds a memory with something in it; returns its size in pages.
-fn memory(sketch: &mut Sketch, source: &mut Source<'_>) -> u32 {
-    let origin = if source.percent(35) {
-        Origin::Imported
-    } else {
-        Origin::Defined
+/// Adds memories with something in them, imported ones first.
+fn memories(sketch: &mut Sketch, beyond: Beyond, source: &mut Source<'_>) -> Vec<Memory> {
+    let count = match beyond.multi_memory {
+        true => source.range(2, 3),
+        false => 1,
     };
+    let mut memories: Vec<Memory> = Vec::new();
+    let mut imported = true;
+    for index in 0..count {
+        imported &= source.percent(35);
+        let origin = match imported {
+            true => Origin::Imported,
+            false => Origin::Defined,
+        };
+        memories.push(memory(sketch, index, origin, beyond, source));
+    }
+    memories
+}
+
+/// One of the memories. Nothing is drawn where there is no choice.
+fn some(memories: &[Memory], source: &mut Source<'_>) -> Memory {
+    match memories {
+        [only] => *only,
+        several => *source.pick(several),
+    }
+}
+
+/// Adds a memory with something in it.
+fn memory(
+    sketch: &mut Sketch,
+    index: u32,
+    origin: Origin,
+    beyond: Beyond,
+    source: &mut Source<'_>,
+) -> Memory {
     let pages = *source.pick(&[1, 1, 1, 2, 3]);
     let maximum = match source.below(3) {
         0 => None,
         1 => Some(u64::from(pages)),
         _ => Some(u64::from(pages + source.below(4))),
     };
-    sketch.memory(origin, u64::from(pages), maximum);
+    let memory64 = beyond.memory64 && source.percent(75);
+    let ty = MemoryType {
+        min: u64::from(pages),
+        max: maximum,
+        memory64,
+    };
+    // Two imports of one name and type are the same memory.
+    let name = match index > 0 && source.percent(25) {
+        true => "memory".to_string(),
+        false => format!("memory{index}"),
+    };
+    sketch.memory_of(ty, origin, &name);
     let mut bytes = [0; 96];
     let mut rng = source.rng();
     rng.fill(&mut bytes);
-    sketch.active_data(0, &bytes[..32]);
-    sketch.active_data(pages * PAGE - 64, &bytes[32..]);
-    pages
+    let mut place = |address: u32| {
+        let address = match memory64 {
+            true => Value::I64(i64::from(address)),
+            false => Value::I32(address as i32),
+        };
+        match beyond.extended_const {
+            true => computed_constant(address, &mut rng),
+            false => constant_expression(address),
+        }
+    };
+    sketch.data_at(index, &place(0), &bytes[..32]);
+    sketch.data_at(index, &place(pages * PAGE - 64), &bytes[32..]);
+    Memory {
+        index,
+        pages,
+        memory64,
+    }
 }
 
 /// A static offset: none, small, or one that reaches the end of the memory or of the index space.
@@ -185,14 +272,32 @@ fn address(bytes: u32, offset: u32, pages: u32, body: &mut Body, source: &mut So
 fn access(
     access: &Access,
     address: impl Fn(&mut Body, &mut Source<'_>, u32),
+    memory: Memory,
     offset: u32,
     body: &mut Body,
     source: &mut Source<'_>,
 ) {
-    let mut memarg = mem_arg(offset);
+    let mut memarg = mem_arg_of(memory.index, u64::from(offset));
+    let wide = memory.memory64 && source.percent(20);
+    if wide && source.percent(30) {
+        // Beyond what 32 bits can say, up to where the sum with an address wraps.
+        memarg.offset = *source.pick(&[
+            1 << 32,
+            (1 << 32) - 1,
+            (1 << 32) + 65_536,
+            1 << 63,
+            u64::MAX,
+            u64::MAX - 65_535,
+        ]);
+    }
     memarg.align = source.below(access.bytes.trailing_zeros() + 1);
     let lane = source.below(u32::from(16 / access.bytes)) as u8;
-    address(body, source, offset);
+    if wide {
+        wide_address(memory.pages * PAGE, body, source);
+    } else {
+        address(body, source, offset);
+        memory.index(body);
+    }
     let instruction = match access.code {
         AccessCode::Load(make) => make(memarg),
         AccessCode::Store(make) => {
@@ -211,6 +316,54 @@ fn access(
     body.push(instruction);
 }
 
+/// Emits an address of 64 bits: far outside, around where it wraps, or what lies inside if its upper
+/// half is forgotten.
+fn wide_address(end: u32, body: &mut Body, source: &mut Source<'_>) {
+    match source.below(6) {
+        0 => {
+            body.push(Instruction::LocalGet(B));
+        }
+        1 => {
+            body.extend(&[
+                Instruction::LocalGet(A),
+                if source.percent(50) {
+                    Instruction::I64ExtendI32S
+                } else {
+                    Instruction::I64ExtendI32U
+                },
+            ]);
+        }
+        2 => {
+            body.extend(&[
+                Instruction::LocalGet(B),
+                Instruction::I64Const(0xff),
+                Instruction::I64And,
+                Instruction::I64Const(1 << source.range(30, 63)),
+                if source.percent(50) {
+                    Instruction::I64Or
+                } else {
+                    Instruction::I64Add
+                },
+            ]);
+        }
+        3 => {
+            body.push(Instruction::I64Const(-i64::from(source.below(40))));
+        }
+        4 => {
+            // Within the memory, by a mask.
+            body.extend(&[
+                Instruction::LocalGet(B),
+                Instruction::I64Const(*source.pick(&[0xff, 0xfff, 0x7fff])),
+                Instruction::I64And,
+            ]);
+        }
+        _ => {
+            let beyond = i64::from(source.below(40)) - 24;
+            body.push(Instruction::I64Const(i64::from(end) + beyond));
+        }
+    }
+}
+
 /// Emits the value to store: the parameter or a constant.
 fn value(access: &Access, body: &mut Body, source: &mut Source<'_>) {
     if source.percent(70) {
@@ -226,40 +379,47 @@ fn loads(access: &Access) -> bool {
 }
 
 /// A function that does one access, or the same one twice at addresses that may overlap.
-fn function(sketch: &mut Sketch, what: &Access, pages: u32, source: &mut Source<'_>) {
+fn function(sketch: &mut Sketch, what: &Access, memories: &[Memory], source: &mut Source<'_>) {
     let mut body = Body::new(3);
     let params = [ValType::I32, ValType::I64, what.value];
     let bytes = u32::from(what.bytes);
     let mut results = Vec::new();
     let times = if source.percent(30) { 2 } else { 1 };
     for _ in 0..times {
+        let memory = some(memories, source);
+        let pages = memory.pages;
         let offset = offset(bytes, pages, source);
         let emit = |body: &mut Body, source: &mut Source<'_>, offset: u32| {
             address(bytes, offset, pages, body, source);
         };
-        access(what, emit, offset, &mut body, source);
+        access(what, emit, memory, offset, &mut body, source);
         if loads(what) {
             results.push(what.value);
         }
         if source.percent(10) {
-            grow(&mut body, source);
+            grow(some(memories, source), &mut body, source);
         }
     }
     sketch.add(&params, &results, body);
 }
 
 /// Emits a growth by little, whose result is dropped.
-fn grow(body: &mut Body, source: &mut Source<'_>) {
-    body.extend(&[
-        Instruction::I32Const(source.below(3) as i32),
-        Instruction::MemoryGrow(0),
-        Instruction::Drop,
-    ]);
+fn grow(memory: Memory, body: &mut Body, source: &mut Source<'_>) {
+    body.push(Instruction::I32Const(source.below(3) as i32));
+    memory.index(body);
+    body.extend(&[Instruction::MemoryGrow(memory.index), Instruction::Drop]);
 }
 
 /// A function that walks towards the end of the memory, up to it or past it, and keeps in a global
 /// how far it came.
-fn walk(sketch: &mut Sketch, what: &Access, pages: u32, progress: u32, source: &mut Source<'_>) {
+fn walk(
+    sketch: &mut Sketch,
+    what: &Access,
+    memory: Memory,
+    progress: u32,
+    source: &mut Source<'_>,
+) {
+    let pages = memory.pages;
     let bytes = u32::from(what.bytes);
     let mut body = Body::new(3);
     let at = body.local(ValType::I32);
@@ -279,7 +439,7 @@ fn walk(sketch: &mut Sketch, what: &Access, pages: u32, progress: u32, source: &
     let emit = |body: &mut Body, _: &mut Source<'_>, _| {
         body.push(Instruction::LocalGet(at));
     };
-    access(what, emit, offset, &mut body, source);
+    access(what, emit, memory, offset, &mut body, source);
     if loads(what) {
         body.push(Instruction::LocalSet(VALUE));
     }
@@ -302,41 +462,48 @@ fn walk(sketch: &mut Sketch, what: &Access, pages: u32, progress: u32, source: &
 }
 
 /// A module about bulk memory instructions and the size of the memory.
-pub(super) fn bulk(source: &mut Source<'_>) -> Vec<u8> {
+pub(super) fn bulk(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
     let mut sketch = Sketch::default();
-    let pages = memory(&mut sketch, source);
+    let memories = memories(&mut sketch, beyond, source);
     let length = source.below(40);
     let mut bytes = vec![0; length as usize];
     source.rng().fill(&mut bytes);
     let segment = sketch.passive_data(&bytes);
-    // Segments 0 and 1 are active, and so dropped when code runs.
+    // Those of memories are active, and so dropped when code runs.
     let segments = [segment, segment, segment, 0];
 
     source.list(3, 5, |source| {
         let mut body = Body::new(3);
         let mut results = Vec::new();
+        let memory = some(&memories, source);
         match source.below(8) {
             0 | 1 => {
-                near(A, pages, &mut body, source);
+                near(A, memory, &mut body, source);
                 body.push(Instruction::LocalGet(B));
                 count(&mut body, source);
-                body.push(Instruction::MemoryFill(0));
+                memory.index(&mut body);
+                body.push(Instruction::MemoryFill(memory.index));
             }
             2 | 3 => {
+                let mut from = memory;
                 if source.percent(50) {
-                    overlapping(pages, &mut body, source);
+                    overlapping(memory, &mut body, source);
                 } else {
-                    near(A, pages, &mut body, source);
-                    near(B, pages, &mut body, source);
+                    from = some(&memories, source);
+                    near(A, memory, &mut body, source);
+                    near(B, from, &mut body, source);
                 }
                 count(&mut body, source);
+                if from.memory64 {
+                    memory.index(&mut body);
+                }
                 body.push(Instruction::MemoryCopy {
-                    src_mem: 0,
-                    dst_mem: 0,
+                    src_mem: from.index,
+                    dst_mem: memory.index,
                 });
             }
             4 | 5 => {
-                near(A, pages, &mut body, source);
+                near(A, memory, &mut body, source);
                 body.extend(&[
                     Instruction::LocalGet(B),
                     Instruction::I32Const(length as i32 + 2),
@@ -344,7 +511,7 @@ pub(super) fn bulk(source: &mut Source<'_>) -> Vec<u8> {
                 ]);
                 count(&mut body, source);
                 body.push(Instruction::MemoryInit {
-                    mem: 0,
+                    mem: memory.index,
                     data_index: *source.pick(&segments),
                 });
             }
@@ -356,14 +523,15 @@ pub(super) fn bulk(source: &mut Source<'_>) -> Vec<u8> {
                 if source.percent(70) {
                     body.extend(&[Instruction::I32Const(3), Instruction::I32And]);
                 }
-                body.push(Instruction::MemoryGrow(0));
-                body.push(Instruction::MemorySize(0));
-                results = vec![ValType::I32; 2];
+                memory.index(&mut body);
+                body.push(Instruction::MemoryGrow(memory.index));
+                body.push(Instruction::MemorySize(memory.index));
+                results = vec![memory.index_type(); 2];
             }
             _ => {
-                body.push(Instruction::MemorySize(0));
+                body.push(Instruction::MemorySize(memory.index));
                 body.push(Instruction::DataDrop(segment));
-                results = vec![ValType::I32];
+                results = vec![memory.index_type()];
             }
         }
         sketch.add(&[ValType::I32; 3], &results, body);
@@ -372,7 +540,18 @@ pub(super) fn bulk(source: &mut Source<'_>) -> Vec<u8> {
 }
 
 /// Emits an address from a parameter: as it is, low, or around the end.
-fn near(param: u32, pages: u32, body: &mut Body, source: &mut Source<'_>) {
+fn near(param: u32, memory: Memory, body: &mut Body, source: &mut Source<'_>) {
+    let pages = memory.pages;
+    if memory.memory64 && source.percent(10) {
+        // Where the sum with a length wraps, or would be inside without its upper half.
+        body.push(Instruction::I64Const(*source.pick(&[
+            -1,
+            -8,
+            1 << 32,
+            1 << 63,
+        ])));
+        return;
+    }
     body.push(Instruction::LocalGet(param));
     match source.below(6) {
         0 => {}
@@ -388,11 +567,13 @@ fn near(param: u32, pages: u32, body: &mut Body, source: &mut Source<'_>) {
             ]);
         }
     }
+    memory.index(body);
 }
 
 /// Emits a destination and a source that are less than 16 bytes apart, either way, among the bytes
 /// that the memory starts with.
-fn overlapping(pages: u32, body: &mut Body, source: &mut Source<'_>) {
+fn overlapping(memory: Memory, body: &mut Body, source: &mut Source<'_>) {
+    let pages = memory.pages;
     let data = *source.pick(&[0, pages * PAGE - 64]);
     let apart = source.range(1, 31) as i32 - 16;
     for start in [data as i32 + 16 + apart, data as i32 + 16] {
@@ -403,6 +584,7 @@ fn overlapping(pages: u32, body: &mut Body, source: &mut Source<'_>) {
             Instruction::I32Const(start),
             Instruction::I32Add,
         ]);
+        memory.index(body);
     }
 }
 

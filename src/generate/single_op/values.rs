@@ -4,6 +4,7 @@ use parallax_oracles::Value;
 use wasm_encoder::{BlockType, Instruction};
 
 use crate::case::module::ValType;
+use crate::generate::beyond::Beyond;
 use crate::generate::expr::{Scope, TYPES};
 use crate::generate::ops::{self, Op};
 use crate::generate::sketch::{Body, Origin, Sketch, constant, encoded, load, store};
@@ -19,8 +20,11 @@ const COLUMN: u32 = 16;
 const RESULTS: u32 = 0x1000;
 
 /// A module about one instruction.
-pub(super) fn module(source: &mut Source<'_>) -> Vec<u8> {
-    let op = ops::any(source);
+pub(super) fn module(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
+    let op = match beyond.relaxed_simd && source.percent(70) {
+        true => source.pick(ops::RELAXED),
+        false => ops::any(source),
+    };
     let mut sketch = Sketch::default();
     let origin = if source.percent(30) {
         Origin::Imported

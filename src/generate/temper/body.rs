@@ -5,7 +5,6 @@ use wasm_encoder::{BlockType, Encode, Instruction, ValType};
 use wasmparser::{FunctionBody, Operator};
 
 use super::nans::computes;
-use super::operands::bulk;
 use super::{ENTRY_COST, Pass, Result_};
 
 /// Fuel is charged in units of this many bytes of a bulk operation.
@@ -148,15 +147,20 @@ impl Pass<'_> {
 
     /// Takes fuel for a bulk operation whose length lies on the stack, and leaves it there. What
     /// falls below zero is seen at the next header or entry.
-    fn charge_length(&self, body: &mut Body) {
+    fn charge_length(&self, body: &mut Body, ty: ValType) {
         let Some(fuel) = self.fuel_global else {
             return;
         };
-        let length = body.scratch(ValType::I32, 0);
+        let length = body.scratch(ty, 0);
         body.extend(&[
             Instruction::LocalTee(length),
             Instruction::GlobalGet(fuel),
             Instruction::LocalGet(length),
+        ]);
+        if ty == ValType::I64 {
+            body.push(Instruction::I32WrapI64);
+        }
+        body.extend(&[
             Instruction::I32Const(BULK_BYTES_LOG2),
             Instruction::I32ShrU,
             // What is longer than most memories traps; it need not empty the fuel for good.
@@ -210,8 +214,8 @@ impl Pass<'_> {
                 let replaced =
                     self.rng.percent(self.temper.tame) && self.tame_operands(body, &operator);
                 // Behind taming, so that what is done is charged and not what was asked for.
-                if bulk(&operator) {
-                    self.charge_length(body);
+                if let Some(ty) = self.bulk(&operator) {
+                    self.charge_length(body, ty);
                 }
                 replaced
             }

@@ -7,7 +7,7 @@ use wasmparser::Operator;
 use super::body::Body;
 use super::{GROUP, Pass, SLOTS_OF_TYPE};
 use crate::case::module::ValType as Number;
-use crate::generate::sketch::{load, store};
+use crate::generate::sketch::{load_of, store_of};
 
 impl Pass<'_> {
     /// Tames a call, a branch or `unreachable`, or replaces it altogether, which is then said.
@@ -57,22 +57,22 @@ impl Pass<'_> {
         let Some(ty) = body.local(local).and_then(number) else {
             return false;
         };
-        let Some(address) = self.some_address() else {
+        let Some((memory, address)) = self.some_address() else {
             return false;
         };
-        body.push(Instruction::I32Const(address as i32));
-        body.push(load(ty, 0));
+        body.push(address);
+        body.push(load_of(ty, memory, 0));
         true
     }
 
     /// Stores the value of a variable that was just set.
     pub(super) fn store_too(&mut self, body: &mut Body, local: u32) {
         if let Some(ty) = body.local(local).and_then(number)
-            && let Some(address) = self.some_address()
+            && let Some((memory, address)) = self.some_address()
         {
-            body.push(Instruction::I32Const(address as i32));
+            body.push(address);
             body.push(Instruction::LocalGet(local));
-            body.push(store(ty, 0));
+            body.push(store_of(ty, memory, 0));
         }
     }
 
@@ -84,27 +84,38 @@ impl Pass<'_> {
             return;
         };
         if let Some(ty) = number(result)
-            && let Some(address) = self.some_address()
+            && let Some((memory, address)) = self.some_address()
         {
             let value = body.scratch(result, 0);
             body.push(Instruction::LocalTee(value));
-            body.push(Instruction::I32Const(address as i32));
+            body.push(address);
             body.push(Instruction::LocalGet(value));
-            body.push(store(ty, 0));
+            body.push(store_of(ty, memory, 0));
         }
     }
 
-    /// An address at which any value fits: low, or at the end of the memory.
-    fn some_address(&mut self) -> Option<u32> {
-        let size = self
-            .memory_pages
+    /// A memory and a constant address at which any value fits: low, or at its end.
+    fn some_address(&mut self) -> Option<(u32, Instruction<'static>)> {
+        let number = match self.memories.len() {
+            0 => return None,
+            1 => 0,
+            several => self.rng.below(several as u32),
+        };
+        let memory = self.memories[number as usize];
+        let size = memory
+            .pages
             .checked_mul(0x1_0000)
             .filter(|size| *size > 0)?;
-        Some(if self.rng.percent(80) {
+        let address = if self.rng.percent(80) {
             self.rng.below(0x100)
         } else {
             size - 16 - self.rng.below(32)
-        })
+        };
+        let address = match memory.memory64 {
+            true => Instruction::I64Const(i64::from(address)),
+            false => Instruction::I32Const(address as i32),
+        };
+        Some((number, address))
     }
 
     /// Pushes some low bits of the fuel, which are zero in one of a few iterations: what a branch

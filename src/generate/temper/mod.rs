@@ -75,7 +75,7 @@ pub fn temper(wasm: &[u8], temper: &Temper, rng: Rng) -> Result<Vec<u8>, Generat
         functions: Vec::new(),
         imported_functions: 0,
         tables: Vec::new(),
-        memory_pages: 0,
+        memories: Vec::new(),
         globals: 0,
         fuel_global: None,
         elements_written: false,
@@ -95,6 +95,15 @@ struct Table {
     minimum: u32,
 }
 
+/// A memory, as far as code is concerned.
+#[derive(Clone, Copy, Debug)]
+struct Memory {
+    /// Pages that it has at least.
+    pages: u32,
+    /// Whether it is addressed by i64.
+    memory64: bool,
+}
+
 /// Slots `base..base + GROUP` of a table: functions of `ty`, then another one.
 #[derive(Clone, Copy, Debug)]
 struct Group {
@@ -111,7 +120,7 @@ struct Pass<'a> {
     functions: Vec<u32>,
     imported_functions: u32,
     tables: Vec<Table>,
-    memory_pages: u32,
+    memories: Vec<Memory>,
     globals: u32,
     fuel_global: Option<u32>,
     elements_written: bool,
@@ -226,7 +235,10 @@ impl Reencode for Pass<'_> {
             ty.minimum = 1;
             ty.maximum = ty.maximum.map(|maximum| maximum.max(1));
         }
-        self.memory_pages = ty.minimum as u32;
+        self.memories.push(Memory {
+            pages: ty.minimum as u32,
+            memory64: ty.memory64,
+        });
         Ok(ty)
     }
 

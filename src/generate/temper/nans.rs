@@ -61,6 +61,10 @@ pub(super) fn computes(operator: &Operator<'_>) -> Option<Float> {
         | O::F32x4Nearest
         | O::F32x4Min
         | O::F32x4Max
+        | O::F32x4RelaxedMin
+        | O::F32x4RelaxedMax
+        | O::F32x4RelaxedMadd
+        | O::F32x4RelaxedNmadd
         | O::F32x4DemoteF64x2Zero => Some(Float::F32x4),
         O::F64x2Add
         | O::F64x2Sub
@@ -73,6 +77,10 @@ pub(super) fn computes(operator: &Operator<'_>) -> Option<Float> {
         | O::F64x2Nearest
         | O::F64x2Min
         | O::F64x2Max
+        | O::F64x2RelaxedMin
+        | O::F64x2RelaxedMax
+        | O::F64x2RelaxedMadd
+        | O::F64x2RelaxedNmadd
         | O::F64x2PromoteLowF32x4 => Some(Float::F64x2),
         _ => None,
     }

@@ -11,16 +11,16 @@ use super::body::Body;
 enum Tame {
     /// Kept as it is.
     Keep,
-    /// A memory address.
-    Address,
-    /// A length in memory.
-    Bytes,
+    /// An address in this memory.
+    Address(u32),
+    /// A length in memory, as an i64 or as an i32.
+    Bytes(bool),
     /// An index into this table.
     Element(u32),
     /// A length in a table.
     Elements,
-    /// A number of pages or elements to grow by.
-    Growth,
+    /// A number of pages or elements to grow by, as an i64 or as an i32.
+    Growth(bool),
 }
 
 impl Pass<'_> {
@@ -44,8 +44,13 @@ impl Pass<'_> {
             O::I64TruncF32U => body.push(Instruction::I64TruncSatF32U),
             O::I64TruncF64S => body.push(Instruction::I64TruncSatF64S),
             O::I64TruncF64U => body.push(Instruction::I64TruncSatF64U),
-            O::MemoryGrow { .. } | O::TableGrow { .. } => {
-                self.tame_top(body, Tame::Growth);
+            O::MemoryGrow { mem } => {
+                let wide = self.memory64(mem);
+                self.tame_top(body, Tame::Growth(wide));
+                return false;
+            }
+            O::TableGrow { .. } => {
+                self.tame_top(body, Tame::Growth(false));
                 return false;
             }
             O::TableGet { table } => {
@@ -59,9 +64,9 @@ impl Pass<'_> {
             }
             _ => {
                 match access(operator) {
-                    Some(Access::Load) => self.tame_top(body, Tame::Address),
-                    Some(Access::Store(ty)) => {
-                        self.tame_under(body, Tame::Address, &[(ty, Tame::Keep)]);
+                    Some((Access::Load, memory)) => self.tame_top(body, Tame::Address(memory)),
+                    Some((Access::Store(ty), memory)) => {
+                        self.tame_under(body, Tame::Address(memory), &[(ty, Tame::Keep)]);
                     }
                     None => self.tame_bulk(body, operator),
                 }
@@ -73,21 +78,42 @@ impl Pass<'_> {
 
     /// Tames the operands of a bulk operation.
     fn tame_bulk(&mut self, body: &mut Body, operator: &Operator<'_>) {
-        let operands = match *operator {
-            Operator::MemoryFill { .. } => [Tame::Address, Tame::Keep, Tame::Bytes],
-            Operator::MemoryCopy { .. } => [Tame::Address, Tame::Address, Tame::Bytes],
-            Operator::MemoryInit { .. } => [Tame::Address, Tame::Elements, Tame::Elements],
+        let i32s = [ValType::I32; 2];
+        let (operands, types) = match *operator {
+            Operator::MemoryFill { mem } => {
+                let wide = self.memory64(mem);
+                let types = [ValType::I32, index_type(wide)];
+                ([Tame::Address(mem), Tame::Keep, Tame::Bytes(wide)], types)
+            }
+            Operator::MemoryCopy { dst_mem, src_mem } => {
+                let from = self.memory64(src_mem);
+                let wide = from && self.memory64(dst_mem);
+                let types = [index_type(from), index_type(wide)];
+                let operands = [
+                    Tame::Address(dst_mem),
+                    Tame::Address(src_mem),
+                    Tame::Bytes(wide),
+                ];
+                (operands, types)
+            }
+            Operator::MemoryInit { mem, .. } => {
+                ([Tame::Address(mem), Tame::Elements, Tame::Elements], i32s)
+            }
             Operator::TableInit { table, .. } => {
-                [Tame::Element(table), Tame::Elements, Tame::Elements]
+                let operands = [Tame::Element(table), Tame::Elements, Tame::Elements];
+                (operands, i32s)
             }
             Operator::TableCopy {
                 dst_table,
                 src_table,
-            } => [
-                Tame::Element(dst_table),
-                Tame::Element(src_table),
-                Tame::Elements,
-            ],
+            } => {
+                let operands = [
+                    Tame::Element(dst_table),
+                    Tame::Element(src_table),
+                    Tame::Elements,
+                ];
+                (operands, i32s)
+            }
             Operator::TableFill { table } => {
                 let ty = self.reference_type(table);
                 self.tame_under(
@@ -102,7 +128,7 @@ impl Pass<'_> {
         self.tame_under(
             body,
             operands[0],
-            &[(ValType::I32, operands[1]), (ValType::I32, operands[2])],
+            &[(types[0], operands[1]), (types[1], operands[2])],
         );
     }
 
@@ -123,35 +149,48 @@ impl Pass<'_> {
         }
     }
 
-    /// Tames the i32 on top of the stack.
+    /// Tames the integer on top of the stack.
     fn tame_top(&mut self, body: &mut Body, tame: Tame) {
-        let mask = |body: &mut Body, mask: u32| {
-            body.push(Instruction::I32Const(mask as i32));
-            body.push(Instruction::I32And);
+        let mask = |body: &mut Body, wide: bool, mask: u32| match wide {
+            true => body.extend(&[Instruction::I64Const(i64::from(mask)), Instruction::I64And]),
+            false => body.extend(&[Instruction::I32Const(mask as i32), Instruction::I32And]),
         };
         match tame {
             Tame::Keep => {}
-            Tame::Address => match self.rng.below(20) {
-                0..=9 => mask(body, 0xff),
-                10..=14 => mask(body, 0xfff),
-                15..=17 => mask(body, 0xffff),
-                18 => {
-                    // The last bytes inside and the first ones outside.
-                    mask(body, 0x1f);
-                    let end = self.memory_pages.saturating_mul(0x1_0000);
-                    body.push(Instruction::I32Const(end.wrapping_sub(30) as i32));
-                    body.push(Instruction::I32Add);
+            Tame::Address(memory) => {
+                let wide = self.memory64(memory);
+                match self.rng.below(20) {
+                    0..=9 => mask(body, wide, 0xff),
+                    10..=14 => mask(body, wide, 0xfff),
+                    15..=17 => mask(body, wide, 0xffff),
+                    18 => {
+                        // The last bytes inside and the first ones outside.
+                        mask(body, wide, 0x1f);
+                        let memory = self.memories.get(memory as usize);
+                        let pages = memory.map_or(0, |memory| memory.pages);
+                        let end = pages.saturating_mul(0x1_0000);
+                        body.extend(&match wide {
+                            true => [
+                                Instruction::I64Const(i64::from(end) - 30),
+                                Instruction::I64Add,
+                            ],
+                            false => [
+                                Instruction::I32Const(end.wrapping_sub(30) as i32),
+                                Instruction::I32Add,
+                            ],
+                        });
+                    }
+                    _ => {}
                 }
-                _ => {}
-            },
-            Tame::Bytes => {
-                let length = *self.rng.pick(&[0xf, 0xff, 0xfff]);
-                mask(body, length);
             }
-            Tame::Elements => mask(body, 3),
-            Tame::Growth => {
+            Tame::Bytes(wide) => {
+                let length = *self.rng.pick(&[0xf, 0xff, 0xfff]);
+                mask(body, wide, length);
+            }
+            Tame::Elements => mask(body, false, 3),
+            Tame::Growth(wide) => {
                 let most = *self.rng.pick(&[1, 3, 7]);
-                mask(body, most);
+                mask(body, wide, most);
             }
             Tame::Element(table) => {
                 let size = self.table_minimum(table);
@@ -163,6 +202,12 @@ impl Pass<'_> {
                 }
             }
         }
+    }
+
+    /// Whether a memory is addressed by i64.
+    pub(super) fn memory64(&self, memory: u32) -> bool {
+        let memory = self.memories.get(memory as usize);
+        memory.is_some_and(|memory| memory.memory64)
     }
 
     fn table_minimum(&self, table: u32) -> u32 {
@@ -179,12 +224,25 @@ impl Pass<'_> {
     }
 }
 
-/// Whether an instruction handles so many bytes that it costs fuel.
-pub(super) fn bulk(operator: &Operator<'_>) -> bool {
-    matches!(
-        operator,
-        Operator::MemoryFill { .. } | Operator::MemoryCopy { .. } | Operator::MemoryInit { .. }
-    )
+impl Pass<'_> {
+    /// The type of the length of an instruction that handles so many bytes that it costs fuel.
+    pub(super) fn bulk(&self, operator: &Operator<'_>) -> Option<ValType> {
+        match *operator {
+            Operator::MemoryFill { mem } => Some(index_type(self.memory64(mem))),
+            Operator::MemoryCopy { dst_mem, src_mem } => {
+                Some(index_type(self.memory64(dst_mem) && self.memory64(src_mem)))
+            }
+            Operator::MemoryInit { .. } => Some(ValType::I32),
+            _ => None,
+        }
+    }
+}
+
+fn index_type(wide: bool) -> ValType {
+    match wide {
+        true => ValType::I64,
+        false => ValType::I32,
+    }
 }
 
 /// What an instruction does to memory.
@@ -195,53 +253,59 @@ enum Access {
     Store(ValType),
 }
 
-fn access(operator: &Operator<'_>) -> Option<Access> {
+/// What an instruction does to memory, and which one.
+fn access(operator: &Operator<'_>) -> Option<(Access, u32)> {
     use Operator as O;
-    Some(match operator {
-        O::I32Load { .. }
-        | O::I64Load { .. }
-        | O::F32Load { .. }
-        | O::F64Load { .. }
-        | O::I32Load8S { .. }
-        | O::I32Load8U { .. }
-        | O::I32Load16S { .. }
-        | O::I32Load16U { .. }
-        | O::I64Load8S { .. }
-        | O::I64Load8U { .. }
-        | O::I64Load16S { .. }
-        | O::I64Load16U { .. }
-        | O::I64Load32S { .. }
-        | O::I64Load32U { .. }
-        | O::V128Load { .. }
-        | O::V128Load8x8S { .. }
-        | O::V128Load8x8U { .. }
-        | O::V128Load16x4S { .. }
-        | O::V128Load16x4U { .. }
-        | O::V128Load32x2S { .. }
-        | O::V128Load32x2U { .. }
-        | O::V128Load8Splat { .. }
-        | O::V128Load16Splat { .. }
-        | O::V128Load32Splat { .. }
-        | O::V128Load64Splat { .. }
-        | O::V128Load32Zero { .. }
-        | O::V128Load64Zero { .. } => Access::Load,
-        O::I32Store { .. } | O::I32Store8 { .. } | O::I32Store16 { .. } => {
-            Access::Store(ValType::I32)
+    let (access, memarg) = match operator {
+        O::I32Load { memarg }
+        | O::I64Load { memarg }
+        | O::F32Load { memarg }
+        | O::F64Load { memarg }
+        | O::I32Load8S { memarg }
+        | O::I32Load8U { memarg }
+        | O::I32Load16S { memarg }
+        | O::I32Load16U { memarg }
+        | O::I64Load8S { memarg }
+        | O::I64Load8U { memarg }
+        | O::I64Load16S { memarg }
+        | O::I64Load16U { memarg }
+        | O::I64Load32S { memarg }
+        | O::I64Load32U { memarg }
+        | O::V128Load { memarg }
+        | O::V128Load8x8S { memarg }
+        | O::V128Load8x8U { memarg }
+        | O::V128Load16x4S { memarg }
+        | O::V128Load16x4U { memarg }
+        | O::V128Load32x2S { memarg }
+        | O::V128Load32x2U { memarg }
+        | O::V128Load8Splat { memarg }
+        | O::V128Load16Splat { memarg }
+        | O::V128Load32Splat { memarg }
+        | O::V128Load64Splat { memarg }
+        | O::V128Load32Zero { memarg }
+        | O::V128Load64Zero { memarg } => (Access::Load, memarg),
+        O::I32Store { memarg } | O::I32Store8 { memarg } | O::I32Store16 { memarg } => {
+            (Access::Store(ValType::I32), memarg)
         }
-        O::I64Store { .. } | O::I64Store8 { .. } | O::I64Store16 { .. } | O::I64Store32 { .. } => {
-            Access::Store(ValType::I64)
-        }
-        O::F32Store { .. } => Access::Store(ValType::F32),
-        O::F64Store { .. } => Access::Store(ValType::F64),
-        O::V128Store { .. }
-        | O::V128Load8Lane { .. }
-        | O::V128Load16Lane { .. }
-        | O::V128Load32Lane { .. }
-        | O::V128Load64Lane { .. }
-        | O::V128Store8Lane { .. }
-        | O::V128Store16Lane { .. }
-        | O::V128Store32Lane { .. }
-        | O::V128Store64Lane { .. } => Access::Store(ValType::V128),
+        O::I64Store { memarg }
+        | O::I64Store8 { memarg }
+        | O::I64Store16 { memarg }
+        | O::I64Store32 { memarg } => (Access::Store(ValType::I64), memarg),
+        O::F32Store { memarg } => (Access::Store(ValType::F32), memarg),
+        O::F64Store { memarg } => (Access::Store(ValType::F64), memarg),
+        O::V128Store { memarg }
+        | O::V128Load8Lane { memarg, .. }
+        | O::V128Load16Lane { memarg, .. }
+        | O::V128Load32Lane { memarg, .. }
+        | O::V128Load64Lane { memarg, .. }
+        | O::V128Store8Lane { memarg, .. }
+        | O::V128Store16Lane { memarg, .. }
+        | O::V128Store32Lane { memarg, .. }
+        | O::V128Store64Lane { memarg, .. } => (Access::Store(ValType::V128), memarg),
         _ => return None,
-    })
+    };
+    let wasmparser::MemArgTarget::Memory(memory) = memarg.target else {
+        return None;
+    };
+    Some((access, memory))
 }

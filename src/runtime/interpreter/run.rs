@@ -471,6 +471,14 @@ impl Burst<'_> {
                     let b = self.registers[b as usize].to_u128();
                     self.registers[to as usize] = Register::from_u128(f(a, b));
                 }
+                Op::VectorTernary { f, to, first } => {
+                    let operands = &program.lists[first as usize..first as usize + 3];
+                    let [a, b, c] = [0, 1, 2].map(|at: usize| {
+                        let register = self.registers[operands[at] as usize];
+                        register.to_u128()
+                    });
+                    self.registers[to as usize] = Register::from_u128(f(a, b, c));
+                }
                 Op::Select {
                     to,
                     condition,

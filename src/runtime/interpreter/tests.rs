@@ -427,6 +427,20 @@ fn what_is_not_known_is_refused_by_name() {
 /// The instructions that are not left to the crate, and why. A version that does them right, and that
 /// they can be left to, makes this fail.
 #[test]
+fn multiplication_and_addition_round_once() {
+    let mut fused = Function::new(&[types::F32X4; 3], &[types::F32X4], &|builder, params| {
+        vec![builder.ins().fma(params[0], params[1], params[2])]
+    })
+    .expect("it is interpreted");
+    let lanes = |bits: u32| u128::from(bits) << 96 | u128::from(bits);
+    let (a, c) = (lanes(0x3f80_0001), lanes(0xbf80_0002));
+    // The square of 1 + 2^-23 less 1 + 2^-22 is 2^-46, if nothing is rounded in between.
+    assert_eq!(fused.call(&[a, a, c], true), Ok(vec![lanes(0x2880_0000)]));
+    let theirs = fused.trust().call(&[a, a, c], true);
+    assert_eq!(theirs, Ok(vec![lanes(0x2880_0000)]));
+}
+
+#[test]
 fn the_crate_is_wrong_as_told_in_the_findings() {
     let least = 1_u128 << 31;
     let minus_one = u128::from(u32::MAX);

@@ -9,14 +9,23 @@ use wasm_encoder::{BlockType, EntityType, Instruction as I, SectionId};
 use super::{PROBE_MODULE, Planned, SiteKind, Survey, TOLD, Watch, name_of};
 use crate::case::module::{ImportKind, ValType};
 use crate::case::{Action, Case, Module};
-use crate::generate::sketch::{encoded, heap, mem_arg};
+use crate::generate::sketch::{encoded, heap, mem_arg_of};
 
 /// What is watched, as a module knows it.
 #[derive(Clone, Copy)]
 pub(super) enum Watched {
-    Byte(u64),
+    /// A byte of a memory, with whether that is addressed by i64.
+    Byte {
+        memory: u32,
+        memory64: bool,
+        address: u64,
+    },
     Global(u32, ValType),
-    Element { table: u32, ty: ValType, index: u64 },
+    Element {
+        table: u32,
+        ty: ValType,
+        index: u64,
+    },
 }
 
 /// What is watched, if some instance of a module can reach it.
@@ -49,7 +58,11 @@ pub(super) fn watched_in(case: &Case, number: usize, watch: Watch) -> Option<Wat
             None => continue,
         };
         return match watch {
-            Watch::Byte(_, address) => (index == 0).then_some(Watched::Byte(address)),
+            Watch::Byte(_, address) => Some(Watched::Byte {
+                memory: index,
+                memory64: module.memories.get(index as usize)?.memory64,
+                address,
+            }),
             Watch::Global(_) => {
                 let global = module.globals.get(index as usize)?;
                 Some(Watched::Global(index, global.value))
@@ -102,13 +115,25 @@ impl Writer<'_> {
     fn tell_watched(&self, out: &mut wasm_encoder::Function, site: usize, watched: Watched) {
         out.instruction(&I::I32Const(site as i32));
         let ty = match watched {
-            Watched::Byte(address) => {
-                out.instruction(&I::I32Const((address >> 16) as i32))
-                    .instruction(&I::MemorySize(0))
-                    .instruction(&I::I32LtU)
+            Watched::Byte {
+                memory,
+                memory64,
+                address,
+            } => {
+                let index = |value: u64| match memory64 {
+                    true => I::I64Const(value as i64),
+                    false => I::I32Const(value as u32 as i32),
+                };
+                let below = match memory64 {
+                    true => I::I64LtU,
+                    false => I::I32LtU,
+                };
+                out.instruction(&index(address >> 16))
+                    .instruction(&I::MemorySize(memory))
+                    .instruction(&below)
                     .instruction(&I::If(BlockType::Result(wasm_encoder::ValType::I32)))
-                    .instruction(&I::I32Const(address as u32 as i32))
-                    .instruction(&I::I32Load8U(mem_arg(0)))
+                    .instruction(&index(address))
+                    .instruction(&I::I32Load8U(mem_arg_of(memory, 0)))
                     .instruction(&I::Else)
                     .instruction(&I::I32Const(-1))
                     .instruction(&I::End);

@@ -6,13 +6,15 @@ use parallax_oracles::Value;
 use wasm_encoder::{
     CodeSection, ConstExpr as EncodedExpr, DataCountSection, DataSection, ElementSection,
     Elements as EncodedElements, Encode, EntityType, ExportKind, ExportSection, FunctionSection,
-    GlobalSection, ImportSection, MemorySection, StartSection, TableSection, TypeSection,
+    GlobalSection, ImportSection, Instruction, MemorySection, StartSection, TableSection,
+    TypeSection,
 };
 
 use super::op::{Op, Signature, Space, constant};
 use super::program::{Function, Item, Program};
 use crate::case::module::{
-    ConstExpr, ConstOp, Extern, FuncType, GlobalType, MemoryType, SegmentMode, TableType,
+    Arithmetic, ConstExpr, ConstOp, Extern, FuncType, GlobalType, MemoryType, SegmentMode,
+    TableType,
 };
 use crate::generate::sketch::{encoded, reference};
 
@@ -275,6 +277,7 @@ impl Encoder<'_> {
                 ConstOp::GlobalGet(global) => {
                     Op::GlobalGet(self.index(Space::Global, *global)?).encode(&mut bytes);
                 }
+                ConstOp::Arithmetic(operation) => arithmetic(*operation).encode(&mut bytes),
                 ConstOp::RefFunc(function) => {
                     Op::RefFunc(self.index(Space::Function, *function)?).encode(&mut bytes);
                 }
@@ -321,6 +324,17 @@ impl Encoder<'_> {
     }
 }
 
+fn arithmetic(operation: Arithmetic) -> Instruction<'static> {
+    match operation {
+        Arithmetic::I32Add => Instruction::I32Add,
+        Arithmetic::I32Sub => Instruction::I32Sub,
+        Arithmetic::I32Mul => Instruction::I32Mul,
+        Arithmetic::I64Add => Instruction::I64Add,
+        Arithmetic::I64Sub => Instruction::I64Sub,
+        Arithmetic::I64Mul => Instruction::I64Mul,
+    }
+}
+
 fn defined<T>(items: &[Item<T>]) -> impl Iterator<Item = &T> {
     items
         .iter()
@@ -352,7 +366,7 @@ fn memory_type(ty: MemoryType) -> wasm_encoder::MemoryType {
     wasm_encoder::MemoryType {
         minimum: ty.min,
         maximum: ty.max,
-        memory64: false,
+        memory64: ty.memory64,
         shared: false,
         page_size_log2: None,
     }

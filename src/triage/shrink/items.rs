@@ -10,8 +10,7 @@ use super::draft::{Draft, Part};
 use super::op::Op;
 use super::program::{Function, Item, Program, default_init};
 use super::steps::names_in_use;
-use crate::case::module::{ConstExpr, ConstOp, SegmentMode};
-use parallax_oracles::Value;
+use crate::case::module::{ConstExpr, ConstOp, SegmentMode, ValType};
 
 impl Shrinker<'_> {
     /// Takes their code from as many functions as possible: each returns zeroes, or traps.
@@ -179,7 +178,7 @@ impl Shrinker<'_> {
             );
             self.edit(part, |program| {
                 let segment = program.elements[index].as_mut();
-                segment.is_some_and(|segment| to_the_beginning(&mut segment.mode))
+                segment.is_some_and(|segment| to_the_beginning(&mut segment.mode, ValType::I32))
             });
             let count = program(&self.draft, part).and_then(|it| it.elements[index].as_ref());
             for item in 0..count.map_or(0, |segment| segment.items.len()) {
@@ -200,8 +199,15 @@ impl Shrinker<'_> {
                 },
             );
             self.edit(part, |program| {
-                let segment = program.data[index].as_mut();
-                segment.is_some_and(|segment| to_the_beginning(&mut segment.mode))
+                let Some(segment) = &mut program.data[index] else {
+                    return false;
+                };
+                let SegmentMode::Active { target, .. } = segment.mode else {
+                    return false;
+                };
+                let memory = program.memories.get(target as usize);
+                let ty = memory.map_or(ValType::I32, |memory| memory.what.index_type());
+                to_the_beginning(&mut segment.mode, ty)
             });
         }
     }
@@ -301,8 +307,8 @@ fn zeroes(function: &Function) -> Vec<Op> {
 }
 
 /// Has a segment that is copied go to the beginning of what it is copied to. Says whether it did not.
-fn to_the_beginning(mode: &mut SegmentMode) -> bool {
-    let beginning = ConstExpr(vec![ConstOp::Value(Value::I32(0))]);
+fn to_the_beginning(mode: &mut SegmentMode, offsets: ValType) -> bool {
+    let beginning = default_init(offsets);
     match mode {
         SegmentMode::Active { offset, .. } => {
             std::mem::replace(offset, beginning.clone()) != beginning

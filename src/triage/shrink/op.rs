@@ -9,6 +9,9 @@ use super::program::val_type;
 use crate::case::module::ValType;
 use crate::generate::sketch::{encoded, heap};
 
+/// The bit beside the alignment of an access by which it names a memory.
+const OTHER_MEMORY: u32 = 1 << 6;
+
 /// An instruction. Numbers of items are a [`super::program::Program`]'s.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Op {
@@ -53,19 +56,28 @@ pub(super) enum Op {
         table: u32,
     },
     ElemDrop(u32),
-    MemoryInit(u32),
+    MemoryInit {
+        segment: u32,
+        memory: u32,
+    },
     DataDrop(u32),
-    /// Anything that names memory 0 without an address in its immediates: size, grow, copy, fill.
-    Memory(Vec<u8>),
+    MemorySize(u32),
+    MemoryGrow(u32),
+    MemoryFill(u32),
+    MemoryCopy {
+        from: u32,
+        to: u32,
+    },
     /// A load or store.
     Access {
         /// The opcode.
         opcode: Vec<u8>,
         /// The exponent of the alignment.
         align: u32,
-        offset: u32,
+        offset: u64,
         /// The lane, of a vector.
         lane: Option<u8>,
+        memory: u32,
     },
     RefFunc(u32),
     /// A constant; of references, null.
@@ -141,12 +153,18 @@ impl Op {
                 table,
             },
             Operator::ElemDrop { elem_index } => Op::ElemDrop(elem_index),
-            Operator::MemoryInit { data_index, .. } => Op::MemoryInit(data_index),
+            Operator::MemoryInit { data_index, mem } => Op::MemoryInit {
+                segment: data_index,
+                memory: mem,
+            },
             Operator::DataDrop { data_index } => Op::DataDrop(data_index),
-            Operator::MemorySize { .. }
-            | Operator::MemoryGrow { .. }
-            | Operator::MemoryCopy { .. }
-            | Operator::MemoryFill { .. } => Op::Memory(bytes.to_vec()),
+            Operator::MemorySize { mem } => Op::MemorySize(mem),
+            Operator::MemoryGrow { mem } => Op::MemoryGrow(mem),
+            Operator::MemoryFill { mem } => Op::MemoryFill(mem),
+            Operator::MemoryCopy { dst_mem, src_mem } => Op::MemoryCopy {
+                from: src_mem,
+                to: dst_mem,
+            },
             Operator::RefFunc { function_index } => Op::RefFunc(function_index),
             Operator::I32Const { value } => Op::Const(Value::I32(value)),
             Operator::I64Const { value } => Op::Const(Value::I64(value)),
@@ -211,9 +229,16 @@ impl Op {
                 table,
             }),
             Op::ElemDrop(segment) => put(Instruction::ElemDrop(segment)),
-            Op::MemoryInit(segment) => put(Instruction::MemoryInit {
-                mem: 0,
+            Op::MemoryInit { segment, memory } => put(Instruction::MemoryInit {
+                mem: memory,
                 data_index: segment,
+            }),
+            Op::MemorySize(memory) => put(Instruction::MemorySize(memory)),
+            Op::MemoryGrow(memory) => put(Instruction::MemoryGrow(memory)),
+            Op::MemoryFill(memory) => put(Instruction::MemoryFill(memory)),
+            Op::MemoryCopy { from, to } => put(Instruction::MemoryCopy {
+                src_mem: from,
+                dst_mem: to,
             }),
             Op::DataDrop(segment) => put(Instruction::DataDrop(segment)),
             Op::RefFunc(function) => put(Instruction::RefFunc(function)),
@@ -223,13 +248,19 @@ impl Op {
                 align,
                 offset,
                 lane,
+                memory,
             } => {
                 out.extend_from_slice(opcode);
-                align.encode(out);
+                if memory == 0 {
+                    align.encode(out);
+                } else {
+                    (align | OTHER_MEMORY).encode(out);
+                    memory.encode(out);
+                }
                 offset.encode(out);
                 out.extend(lane);
             }
-            Op::Memory(ref bytes) | Op::Other(ref bytes) => out.extend_from_slice(bytes),
+            Op::Other(ref bytes) => out.extend_from_slice(bytes),
         }
     }
 
@@ -278,12 +309,19 @@ impl Op {
                 visit(Space::Table, table);
             }
             Op::ElemDrop(segment) => visit(Space::Elements, segment),
-            Op::MemoryInit(segment) => {
+            Op::MemoryInit { segment, memory } => {
                 visit(Space::Data, segment);
-                visit(Space::Memory, &mut 0);
+                visit(Space::Memory, memory);
             }
             Op::DataDrop(segment) => visit(Space::Data, segment),
-            Op::Memory(_) | Op::Access { .. } => visit(Space::Memory, &mut 0),
+            Op::MemorySize(memory)
+            | Op::MemoryGrow(memory)
+            | Op::MemoryFill(memory)
+            | Op::Access { memory, .. } => visit(Space::Memory, memory),
+            Op::MemoryCopy { from, to } => {
+                visit(Space::Memory, from);
+                visit(Space::Memory, to);
+            }
             _ => {}
         }
     }
@@ -352,13 +390,18 @@ fn access(bytes: &[u8]) -> Option<Op> {
         return None;
     }
     let opcode = bytes[..reader.current_position()].to_vec();
-    let align = reader.read_var_u32().ok()?;
-    let offset = reader.read_var_u32().ok()?;
+    let flags = reader.read_var_u32().ok()?;
+    let memory = match flags & OTHER_MEMORY {
+        0 => 0,
+        _ => reader.read_var_u32().ok()?,
+    };
+    let offset = reader.read_var_u64().ok()?;
     let lane = has_lane.then(|| reader.read_u8()).transpose().ok()?;
     reader.eof().then_some(Op::Access {
         opcode,
-        align,
+        align: flags & !OTHER_MEMORY,
         offset,
         lane,
+        memory,
     })
 }

@@ -76,12 +76,14 @@ fn simpler_ops(op: &Op) -> Vec<Op> {
             align,
             offset,
             lane,
+            memory,
         } => {
-            let with = |align: u32, offset: u32, lane: Option<u8>| Op::Access {
+            let with = |align: u32, offset: u64, lane: Option<u8>| Op::Access {
                 opcode: opcode.clone(),
                 align,
                 offset,
                 lane,
+                memory: *memory,
             };
             let mut simpler = Vec::new();
             let mut offsets = vec![0, offset / 256, offset / 2, offset - offset / 16];

@@ -92,7 +92,7 @@ impl<T> Item<T> {
 
 impl Program {
     /// Takes a module apart. Of the exports that the normaliser added, those that `keep` accepts
-    /// become exports of its own. None if it holds what WebAssembly 2.0 does not have.
+    /// become exports of its own. None if it holds what modules may not use.
     pub fn new(module: &Module, keep: impl Fn(&str) -> bool) -> Option<Program> {
         let mut program = Program {
             name: module.name.clone(),
@@ -371,7 +371,7 @@ fn of_const(expr: &ConstExpr, to: &mut Vec<(Space, u32)>) {
         match op {
             ConstOp::GlobalGet(global) => to.push((Space::Global, *global)),
             ConstOp::RefFunc(function) => to.push((Space::Function, *function)),
-            ConstOp::Value(_) => {}
+            ConstOp::Value(_) | ConstOp::Arithmetic(_) => {}
         }
     }
 }

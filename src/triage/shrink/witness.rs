@@ -17,8 +17,6 @@ use crate::case::{Action, Case};
 
 /// `i32.load8_u`.
 const LOAD_BYTE: u8 = 0x2d;
-/// `memory.size` of memory 0.
-const MEMORY_SIZE: [u8; 2] = [0x3f, 0];
 
 impl Shrinker<'_> {
     /// Adds a step that reads the place of the first finding that has one.
@@ -60,15 +58,23 @@ fn witnessed(draft: &Draft, case: &Case, place: &Place) -> Option<Draft> {
             let ty = program.globals[number].what.ty;
             (vec![Op::GlobalGet(number as u32)], ty.value)
         }
-        Place::MemorySize(_) => (vec![Op::Memory(MEMORY_SIZE.to_vec())], ValType::I32),
+        Place::MemorySize(_) => {
+            let ty = program.memories[number].what.index_type();
+            (vec![Op::MemorySize(number as u32)], ty)
+        }
         Place::MemoryByte { address, .. } => {
             let load = Op::Access {
                 opcode: vec![LOAD_BYTE],
                 align: 0,
                 offset: 0,
                 lane: None,
+                memory: number as u32,
             };
-            (vec![i32s(address), load], ValType::I32)
+            let address = match program.memories[number].what.memory64 {
+                true => Op::Const(Value::I64(address as i64)),
+                false => i32s(address),
+            };
+            (vec![address, load], ValType::I32)
         }
         Place::TableSize(_) => (vec![Op::TableSize(number as u32)], ValType::I32),
         Place::TableElement { index, .. } => {
