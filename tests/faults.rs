@@ -17,11 +17,12 @@ const SEED: u64 = 1;
 
 /// Faults in what code generation makes of CLIF, or is promised by it: where CLIF is interpreted they are
 /// none.
-const OF_CODE_GENERATION: [Fault; 4] = [
+const OF_CODE_GENERATION: [Fault; 5] = [
     Fault::SwapTrapKinds,
     Fault::OptimiserComparesStrictly,
     Fault::X86ConditionCode,
     Fault::Aarch64OperandsSwapped,
+    Fault::Riscv64OperandsSwapped,
 ];
 
 /// For how many cases these are looked for there.

@@ -141,6 +141,30 @@ fn a_fault_of_the_aarch64_backend() {
     assert!(blame.clif.iter().any(|name| name == "isub"), "{blame:?}");
 }
 
+#[cfg(feature = "emulator")]
+#[test]
+fn a_fault_of_the_riscv64_backend() {
+    let fault = Fault::Riscv64OperandsSwapped;
+    let options = Options {
+        subjects: vec!["x86_64", "riscv64", "clif"],
+        fault: Some(fault),
+    };
+    let case = program();
+    let explanation = explain(&case, &options).expect("engines that can be used");
+    let code = Code::of(&case, &explanation, &options).expect("a function");
+    let blame = explanation.blame.expect("it shows");
+    assert_eq!((blame.layer, &blame.or), (Layer::Riscv64Backend, &vec![]));
+    assert_eq!(blame.differ, ["riscv64"]);
+    assert!(blame.rules()[0].starts_with("isa/riscv64/lower.isle, for isub"));
+    let function = blame.function.expect("a function").function;
+    assert_eq!(function, SUBTRACTS, "{blame}");
+    let lines = code.rows.iter().flat_map(|row| &row.machine[0]);
+    assert!(
+        lines.into_iter().any(|line| line.text.starts_with("subw")),
+        "{code:?}"
+    );
+}
+
 #[test]
 fn a_fault_of_a_builtin() {
     let blame = assert_blamed(Fault::MemoryCopyForwards, COPIES, "memory.copy");

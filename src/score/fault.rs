@@ -121,6 +121,8 @@ faults! {
     X86ConditionCode = "x86-64-condition-code",
     /// The first subtraction of a function has its operands the wrong way round, on aarch64.
     Aarch64OperandsSwapped = "aarch64-operands-swapped",
+    /// The same on riscv64.
+    Riscv64OperandsSwapped = "riscv64-operands-swapped",
 }
 
 impl Fault {
@@ -172,6 +174,7 @@ impl Fault {
             Fault::SwapTrapKinds => Layer::MiddleEnd,
             Fault::X86ConditionCode => Layer::X86_64Backend,
             Fault::Aarch64OperandsSwapped => Layer::Aarch64Backend,
+            Fault::Riscv64OperandsSwapped => Layer::Riscv64Backend,
         }
     }
 
@@ -179,6 +182,7 @@ impl Fault {
     pub fn engine(self) -> &'static str {
         match self.layer() {
             Layer::Aarch64Backend => "aarch64",
+            Layer::Riscv64Backend => "riscv64",
             _ => "x86_64",
         }
     }

@@ -36,6 +36,7 @@ pub fn in_code(fault: Option<Fault>, isa: Isa, code: &mut [u8]) {
     match (fault, isa) {
         (Some(Fault::X86ConditionCode), Isa::X86_64) => loosen_first_condition(code),
         (Some(Fault::Aarch64OperandsSwapped), Isa::Aarch64) => swap_first_subtraction(code),
+        (Some(Fault::Riscv64OperandsSwapped), Isa::Riscv64) => swap_first_riscv64_subtraction(code),
         _ => {}
     }
 }
@@ -77,6 +78,26 @@ fn swap_first_subtraction(code: &mut [u8]) {
     }
 }
 
+/// Swaps the operands of the first `sub` or `subw` of 4 bytes.
+fn swap_first_riscv64_subtraction(code: &mut [u8]) {
+    for instruction in disassemble(Isa::Riscv64, code) {
+        let start = instruction.offset as usize;
+        let bytes = &mut code[start..start + instruction.bytes as usize];
+        let Ok(word) = <[u8; 4]>::try_from(&*bytes) else {
+            continue;
+        };
+        let word = u32::from_le_bytes(word);
+        let (first, second) = (word >> 15 & 31, word >> 20 & 31);
+        // Of 64 or 32 bits; from zero, it is a negation.
+        if word & 0xfe00_7077 != 0x4000_0033 || first == 0 || second == 0 || first == second {
+            continue;
+        }
+        let swapped = word & !(31 << 15 | 31 << 20) | second << 15 | first << 20;
+        bytes.copy_from_slice(&swapped.to_le_bytes());
+        return;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +122,20 @@ mod tests {
             .map(|instruction| instruction.text)
             .collect();
         assert_eq!(texts, ["sub w1, w3, w2", "neg w1, w2", "ret"]);
+
+        // negw a0, a1; subw a0, a0, a1; c.sub a0, a1; ret
+        let mut code = Vec::new();
+        for word in [0x40b0_053b_u32, 0x40b5_053b, 0x8082_8d0d] {
+            code.extend(word.to_le_bytes());
+        }
+        in_code(Some(Fault::Riscv64OperandsSwapped), Isa::Riscv64, &mut code);
+        let texts: Vec<String> = disassemble(Isa::Riscv64, &code)
+            .into_iter()
+            .map(|instruction| instruction.text)
+            .collect();
+        assert_eq!(
+            texts,
+            ["negw a0, a1", "subw a0, a1, a0", "c.sub a0, a1", "ret"]
+        );
     }
 }

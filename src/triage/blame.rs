@@ -242,7 +242,10 @@ impl Blame {
     /// it runs no engine.
     pub fn of(examined: &Examined) -> Option<Blame> {
         let Verdict::Diverged(findings) = &examined.verdict else {
-            return examined.known.first().map(|known| Blame::of_known(known));
+            let subjects = examined.subjects.iter().map(|subject| subject.engine);
+            let subjects: Vec<&str> = subjects.collect();
+            let fault = examined.known.first()?;
+            return Some(Blame::of_known(fault, &subjects));
         };
         let (mut differ, mut agree) = (Vec::new(), Vec::new());
         for subject in &examined.subjects {
@@ -265,9 +268,18 @@ impl Blame {
         Some(blame)
     }
 
-    /// What is blamed for a divergence that a known fault explains.
-    pub fn of_known(fault: &KnownFault) -> Blame {
-        let mut blame = Blame::of_engines(&[fault.engine], &[]);
+    /// What is blamed for a divergence that a known fault explains, where these engines were compared.
+    pub fn of_known(fault: &KnownFault, subjects: &[&str]) -> Blame {
+        let engines = registry::all();
+        let has = |name: &&&str| {
+            let mut engines = engines.iter().filter(|info| info.name == **name);
+            engines.any(|info| fault.is_of(info.name, &info.version))
+        };
+        let mut differ: Vec<&str> = subjects.iter().filter(has).copied().collect();
+        if differ.is_empty() {
+            differ.push(fault.engine);
+        }
+        let mut blame = Blame::of_engines(&differ, &[]);
         blame.layer = match fault.engine {
             REFERENCE => Layer::Reference,
             engine => Layer::backend_of(engine)

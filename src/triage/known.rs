@@ -18,6 +18,8 @@
 mod rewrite;
 mod wasmi;
 
+use std::collections::BTreeMap;
+
 use parallax_oracles::{Finding, Outcome, Seen};
 
 use crate::case::{Case, Module};
@@ -277,6 +279,14 @@ pub fn told(name: &str) -> String {
     }
 }
 
+/// Those of some known faults, counted by name, that are fixed upstream.
+pub fn fixed_upstream(counted: &BTreeMap<String, u64>) -> BTreeMap<&str, u64> {
+    let fixed = counted
+        .iter()
+        .filter(|(name, _)| named(name).is_some_and(KnownFault::is_fixed_upstream));
+    fixed.map(|(name, count)| (name.as_str(), *count)).collect()
+}
+
 /// Whether an engine of this version has its code run by the emulator.
 fn is_emulated(version: &str) -> bool {
     version.contains(", unicorn ")
@@ -433,6 +443,20 @@ mod tests {
         ] {
             assert!(!fixed.contains(&name), "{name}");
         }
+        let counted = [
+            ("cranelift-palignr-unaligned", 2),
+            ("cranelift-torn-store", 3),
+        ];
+        let counted = counted
+            .map(|(name, count)| (name.to_string(), count))
+            .into();
+        let fixed = fixed_upstream(&counted);
+        assert_eq!(fixed, [("cranelift-palignr-unaligned", 2)].into());
+        assert_eq!(
+            told("cranelift-palignr-unaligned"),
+            "cranelift-palignr-unaligned, fixed upstream"
+        );
+        assert_eq!(told("cranelift-torn-store"), "cranelift-torn-store");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use parallax::campaign::confine::Layer;
 use parallax::campaign::group::Group;
 use parallax::campaign::{FuzzReport, Job};
 use parallax::stats::Stats;
-use parallax::triage::known::{self, KnownFault};
+use parallax::triage::known;
 use serde::Serialize;
 
 use crate::cli::console::{self, Console};
@@ -78,7 +78,7 @@ fn summary(job: &Job, folder: &Path, report: &FuzzReport) -> String {
         stats.idle,
         stats.opcodes.len()
     );
-    let fixed = fixed_upstream(stats);
+    let fixed = known::fixed_upstream(&stats.known_faults);
     if !fixed.is_empty() {
         let _ = writeln!(
             text,
@@ -165,15 +165,6 @@ pub fn rate(cases: u64, elapsed: Duration) -> f64 {
     cases as f64 / elapsed.as_secs_f64().max(0.001)
 }
 
-/// The known faults that were met and that the current generation of Cranelift does not have, with how
-/// often.
-fn fixed_upstream(stats: &Stats) -> BTreeMap<&str, u64> {
-    let met = stats.known_faults.iter();
-    let fixed =
-        met.filter(|(name, _)| known::named(name).is_some_and(KnownFault::is_fixed_upstream));
-    fixed.map(|(name, count)| (name.as_str(), *count)).collect()
-}
-
 /// Counts by name, in parentheses; nothing if there are none.
 fn of_which<N: Display>(by_name: &BTreeMap<N, u64>) -> String {
     if by_name.is_empty() {
@@ -233,7 +224,7 @@ impl<'a> Json<'a> {
         Json {
             seed: job.seed,
             stats: &record.stats,
-            fixed_upstream: fixed_upstream(&record.stats),
+            fixed_upstream: known::fixed_upstream(&record.stats.known_faults),
             seconds: record.elapsed.as_secs_f64(),
             starts: record.starts,
             artifacts: record
