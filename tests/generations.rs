@@ -72,5 +72,5 @@ fn both_generations_show_the_same_on_aarch64() {
 #[cfg(feature = "emulator")]
 #[test]
 fn riscv64_shows_the_same_as_another_isa() {
-    check_some("x86_64", "riscv64", 120, 6);
+    check_some("x86_64", "riscv64", 120, 10);
 }

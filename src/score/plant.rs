@@ -135,7 +135,7 @@ mod tests {
             .collect();
         assert_eq!(
             texts,
-            ["negw a0, a1", "subw a0, a1, a0", "c.sub a0, a1", "ret"]
+            ["negw a0, a1", "subw a0, a1, a0", "c.sub a0, a1", "c.jr ra"]
         );
     }
 }

@@ -4,20 +4,21 @@
 //! out of translation. What is not known how to interpret is refused, by the name of the instruction,
 //! before anything runs.
 
-use std::collections::HashMap;
+mod calls;
+mod globals;
 
 use cranelift_codegen::ir::immediates::{Imm64, Offset32};
 use cranelift_codegen::ir::{
-    self, ArgumentPurpose, BlockCall, ExternalName, GlobalValue, GlobalValueData, Inst,
-    InstructionData, Opcode, TrapCode, Type, Value, types,
+    self, ExternalName, Inst, InstructionData, Opcode, TrapCode, Type, Value, types,
 };
 use cranelift_entity::EntityRef;
 
+pub use self::calls::Signatures;
 use super::loads::{load, load_op};
-use super::program::{CallSite, Edge, Load, Number, Op, Program};
+use super::program::{Load, Number, Op, Program};
 use super::{lanes, scalar, trust};
 use crate::codegen::CodegenError;
-use crate::codegen::compiled::{CompiledFunction, CompiledModule, StackMap, TrapSite};
+use crate::codegen::compiled::{CompiledFunction, CompiledModule, TrapSite};
 use crate::codegen::cranelift_0_112::trap_kind;
 
 /// Bytes that the code of a function is aligned to.
@@ -25,29 +26,6 @@ pub const ALIGNMENT: u32 = 16;
 
 /// What stands for the code in memory: on no host an instruction that does anything.
 const CODE: u8 = 0xcc;
-
-/// Signatures by number.
-#[derive(Default)]
-pub struct Signatures {
-    numbers: HashMap<ir::Signature, u32>,
-}
-
-impl Signatures {
-    /// The number of a signature: equal for equal ones.
-    fn number(&mut self, signature: &ir::Signature) -> u32 {
-        if let Some(number) = self.numbers.get(signature) {
-            return *number;
-        }
-        let number = self.numbers.len() as u32;
-        self.numbers.insert(signature.clone(), number);
-        number
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.numbers.len()
-    }
-}
 
 /// Fills in a program for a function, but for the function itself, and appends it to `module`, of which so many
 /// functions are `imported`, as code of one byte an operation.
@@ -459,92 +437,6 @@ impl Lowering<'_> {
         }
     }
 
-    /// Computes a global value into a register, by as many operations as it takes.
-    fn global(
-        &mut self,
-        value: GlobalValue,
-        to: Number,
-        inst: Option<Inst>,
-    ) -> Result<(), CodegenError> {
-        let op = match self.func.global_values[value] {
-            GlobalValueData::VMContext => Op::Copy {
-                to,
-                from: self.vmctx()?,
-            },
-            GlobalValueData::Load {
-                base,
-                offset,
-                global_type,
-                flags,
-            } => {
-                let base = self.global_base(base)?;
-                let offset = offset.into();
-                let load = load(Opcode::Load, global_type)
-                    .ok_or_else(|| refused(Opcode::GlobalValue, global_type))?;
-                load_op(flags, load, to, base, offset)
-            }
-            GlobalValueData::IAddImm {
-                base,
-                offset,
-                global_type,
-            } => {
-                let a = self.global_base(base)?;
-                let refused = || refused(Opcode::GlobalValue, global_type);
-                Op::BinaryImmediate {
-                    f: scalar::binary(Opcode::Iadd, global_type).ok_or_else(refused)?,
-                    to,
-                    a,
-                    b: immediate(offset).ok_or_else(refused)?,
-                }
-            }
-            _ => return Err(unsupported("a global value that is a symbol")),
-        };
-        match inst {
-            Some(inst) => self.push_checked(op, inst),
-            None => self.push(op),
-        }
-        Ok(())
-    }
-
-    /// The register that holds a global value on which another is based.
-    fn global_base(&mut self, value: GlobalValue) -> Result<Number, CodegenError> {
-        if let GlobalValueData::VMContext = self.func.global_values[value] {
-            return self.vmctx();
-        }
-        let to = self.program.registers;
-        self.program.registers += 1;
-        self.global(value, to, None)?;
-        Ok(to)
-    }
-
-    fn vmctx(&self) -> Result<Number, CodegenError> {
-        let vmctx = self.func.special_param(ArgumentPurpose::VMContext);
-        vmctx
-            .map(number)
-            .ok_or_else(|| unsupported("a function without a vmctx"))
-    }
-
-    /// The stack limit, which is checked before anything else is done.
-    fn stack_limit(&mut self) -> Result<(), CodegenError> {
-        let Some(mut value) = self.func.stack_limit else {
-            return Ok(());
-        };
-        let mut offsets = Vec::new();
-        while let GlobalValueData::Load { base, offset, .. } = self.func.global_values[value] {
-            offsets.push(offset.into());
-            value = base;
-        }
-        let GlobalValueData::VMContext = self.func.global_values[value] else {
-            return Err(unsupported("a stack limit that is not behind the vmctx"));
-        };
-        offsets.reverse();
-        self.program.stack_limit = Some(offsets);
-        self.may_trap(TrapCode::StackOverflow)?;
-        // It has the place of the first operation, which traps for no other reason.
-        self.push(Op::Copy { to: 0, from: 0 });
-        Ok(())
-    }
-
     fn slot(&self, slot: ir::StackSlot, offset: Offset32) -> u32 {
         let offset: i32 = offset.into();
         self.program.slots[slot.index()].wrapping_add_signed(offset)
@@ -556,64 +448,6 @@ impl Lowering<'_> {
             .lists
             .extend(values.iter().map(|value| number(*value)));
         first
-    }
-
-    fn call_site(&mut self, inst: Inst, callee: usize, abi: ir::SigRef) -> u32 {
-        let dfg = &self.func.dfg;
-        let (args, results) = (&dfg.inst_args(inst)[callee..], dfg.inst_results(inst));
-        let site = CallSite {
-            first_argument: self.list(args),
-            arguments: args.len() as u32,
-            first_result: self.list(results),
-            results: results.len() as u32,
-            abi,
-            signature: self.signatures.number(&dfg.signatures[abi]),
-        };
-        self.program.sites.push(site);
-        self.program.sites.len() as u32 - 1
-    }
-
-    /// Notes where references are during the call that was just pushed.
-    fn stack_map(&mut self, inst: Inst) {
-        let Some(entries) = self.func.dfg.user_stack_map_entries(inst) else {
-            return;
-        };
-        let first_slot = self.module.stack_map_slots.len() as u32;
-        let slots = entries
-            .iter()
-            .map(|entry| self.program.slots[entry.slot.index()] + entry.offset);
-        self.module.stack_map_slots.extend(slots);
-        self.module.stack_maps.push(StackMap {
-            return_address: self.start + self.here(),
-            frame_size: self.program.frame_bytes,
-            first_slot,
-            slots: self.module.stack_map_slots.len() as u32 - first_slot,
-        });
-    }
-
-    fn edge(&mut self, call: BlockCall) -> Result<u32, CodegenError> {
-        let pool = &self.func.dfg.value_lists;
-        let block = call.block(pool);
-        let (args, params) = (call.args_slice(pool), self.func.dfg.block_params(block));
-        let first = self.program.moves.len();
-        let moves = args
-            .iter()
-            .zip(params)
-            .map(|(arg, param)| (number(*arg), number(*param)))
-            .filter(|(from, to)| from != to);
-        self.program.moves.extend(moves);
-        let moves = &self.program.moves[first..];
-        let at_once = moves.iter().enumerate().any(|(index, (_, to))| {
-            let mut later = moves[index + 1..].iter();
-            later.any(|(from, _)| from == to)
-        });
-        self.program.edges.push(Edge {
-            target: block.index() as u32,
-            first: first as u32,
-            moves: moves.len() as u32,
-            at_once,
-        });
-        Ok(self.program.edges.len() as u32 - 1)
     }
 }
 
@@ -634,12 +468,12 @@ fn refused(opcode: Opcode, ty: Type) -> CodegenError {
     CodegenError::Unsupported(what)
 }
 
-fn masked(value: i64, ty: Type) -> u64 {
-    value as u64 & (u64::MAX >> (64 - ty.bits()))
-}
-
 fn immediate(value: Imm64) -> Option<i32> {
     i32::try_from(value.bits()).ok()
+}
+
+fn masked(value: i64, ty: Type) -> u64 {
+    value as u64 & (u64::MAX >> (64 - ty.bits()))
 }
 
 /// The instructions behind which Cranelift canonicalises NaNs, where it is to.
