@@ -11,13 +11,13 @@ use parallax_oracles::{Observation, Verdict, compare, compare_own};
 
 /// Runs cases of each generator in two engines and compares what they showed.
 fn check(before: &str, after: &str, cases: u64) {
-    check_some(before, after, cases, 2);
+    check_some(before, after, cases, &Generator::ALL, 2);
 }
 
-/// The same, where more than one case in so many are to be compared.
-fn check_some(before: &str, after: &str, cases: u64, one_in: u64) {
+/// The same of some generators, of whose cases more than one in so many are to be compared.
+fn check_some(before: &str, after: &str, cases: u64, among: &[Generator], one_in: u64) {
     let mut harness = Harness::new(&[before, after]).expect("usable");
-    for generator in Generator::ALL {
+    for generator in among.iter().copied() {
         let generators: Generators = [generator].into_iter().collect();
         let mut compared = 0;
         for number in 0..cases {
@@ -72,5 +72,10 @@ fn both_generations_show_the_same_on_aarch64() {
 #[cfg(feature = "emulator")]
 #[test]
 fn riscv64_shows_the_same_as_another_isa() {
-    check_some("x86_64", "riscv64", 120, 10);
+    // All programs of `loops` have vectors.
+    let among = Generator::ALL
+        .into_iter()
+        .filter(|it| *it != Generator::Loops);
+    let among: Vec<Generator> = among.collect();
+    check_some("x86_64", "riscv64", 120, &among, 10);
 }
