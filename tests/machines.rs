@@ -214,6 +214,13 @@ fn an_interrupt_stops_wasm_where_it_looks_for_one() {
     (i32.store (i32.const 8) (i32.const 77))
     (call $callee)
     (i32.store (i32.const 8) (i32.const 78)))
+  ;; A loop without a header.
+  (func $tail (export "tail") (param i32)
+    (global.set $g (i32.add (global.get $g) (i32.const 1)))
+    (call $tick)
+    (i32.store (i32.const 8) (global.get $g))
+    (if (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))
+      (then (return_call $tail (local.get 0)))))
   (func (export "neither") (result i32)
     (call $tick)
     (i32.const 5))
@@ -240,6 +247,13 @@ fn an_interrupt_stops_wasm_where_it_looks_for_one() {
                      (assert_return (invoke \"entry\"))
                      (assert_return (invoke \"stored\") (i32.const 78))",
                     1,
+                ),
+                (
+                    "(assert_trap (invoke \"tail\" (i32.const 9)) \"interrupt\")
+                     (assert_return (invoke \"stored\") (i32.const 3))
+                     (assert_return (invoke \"tail\" (i32.const 2)))
+                     (assert_return (invoke \"stored\") (i32.const 5))",
+                    3,
                 ),
                 (
                     "(assert_return (invoke \"neither\") (i32.const 5))

@@ -60,6 +60,14 @@ faults! {
     SegmentDropIgnored = "segment-drop-ignored",
     /// An imported function is called with the caller's vmctx.
     ImportCalledWithOwnVmctx = "import-called-with-own-vmctx",
+    /// What `return_call_indirect` calls gets the caller's vmctx.
+    TailCallWithOwnVmctx = "tail-call-with-own-vmctx",
+    /// Loads and stores go to the first memory, whichever they name.
+    AccessOfFirstMemory = "access-of-first-memory",
+    /// Of an address of 64 bits, `memory.fill`, `memory.copy` and `memory.init` get the lower half.
+    AddressOfBulkCut = "address-of-bulk-cut",
+    /// Relaxed multiplication and addition round in between.
+    RelaxedMaddRoundsTwice = "relaxed-madd-rounds-twice",
     /// There is no read barrier.
     ReadBarrierMissing = "read-barrier-missing",
     /// The read barrier puts the reference into the table but does not increment the count.
@@ -140,6 +148,10 @@ impl Fault {
             | Fault::MemoryBoundOffByPage
             | Fault::MemoryBaseReadonly
             | Fault::ImportCalledWithOwnVmctx
+            | Fault::TailCallWithOwnVmctx
+            | Fault::AccessOfFirstMemory
+            | Fault::AddressOfBulkCut
+            | Fault::RelaxedMaddRoundsTwice
             | Fault::ReadBarrierMissing
             | Fault::ReadBarrierNoIncrement
             | Fault::ReadBarrierNoBump

@@ -118,7 +118,12 @@ impl Environment<'_> {
     ) {
         self.check_interrupt(builder);
         let callee = self.callee_in_table(builder, table, ty, callee);
-        let args = with_vmctxs(callee.vmctx, caller_vmctx(builder), args);
+        let caller_vmctx = caller_vmctx(builder);
+        let vmctx = match self.planted(Fault::TailCallWithOwnVmctx) {
+            true => caller_vmctx,
+            false => callee.vmctx,
+        };
+        let args = with_vmctxs(vmctx, caller_vmctx, args);
         builder
             .ins()
             .return_call_indirect(signature, callee.address, &args);

@@ -249,7 +249,7 @@ impl FuncEnvironment for Environment<'_> {
 
     /// Of what a relaxed vector instruction may do, it does what is the same everywhere.
     fn relaxed_simd_deterministic(&self) -> bool {
-        true
+        !self.planted(Fault::RelaxedMaddRoundsTwice)
     }
 
     fn make_global(

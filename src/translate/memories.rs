@@ -50,6 +50,11 @@ impl MemoryPlan {
 impl Environment<'_> {
     /// Declares how a memory is accessed.
     pub(super) fn heap(&mut self, func: &mut ir::Function, index: u32) -> Heap {
+        let named = self.module.memories[index as usize];
+        let index = match self.planted(Fault::AccessOfFirstMemory) {
+            true if self.module.memories[0].memory64 == named.memory64 => 0,
+            _ => index,
+        };
         let ty = self.module.memories[index as usize];
         let vmctx = self.vmctx(func);
         let (definition, offset) = match self.layout.defined_memory(index) {
@@ -200,6 +205,10 @@ impl Environment<'_> {
         } else {
             len
         };
+        let dst = match memory64 {
+            true => self.planted_cut(pos, dst),
+            false => dst,
+        };
         self.call_builtin(pos, builtin, &[index, dst, value, len]);
     }
 
@@ -222,6 +231,9 @@ impl Environment<'_> {
                     if pos.func.dfg.value_type(args[at]) == types::I32 {
                         args[at] = pos.ins().uextend(types::I64, args[at]);
                     }
+                    if at < 4 {
+                        args[at] = self.planted_cut(pos, args[at]);
+                    }
                 }
                 Builtin::memory64_copy
             }
@@ -241,9 +253,24 @@ impl Environment<'_> {
             true => Builtin::memory64_init,
             false => Builtin::memory_init,
         };
+        let dst = match builtin {
+            Builtin::memory64_init => self.planted_cut(pos, dst),
+            _ => dst,
+        };
         let index = pos.ins().iconst(types::I32, i64::from(index));
         let segment = pos.ins().iconst(types::I32, i64::from(segment));
         self.call_builtin(pos, builtin, &[index, segment, dst, src, len]);
+    }
+
+    /// An address of 64 bits, or what a planted fault makes of it.
+    fn planted_cut(&self, pos: &mut FuncCursor<'_>, address: ir::Value) -> ir::Value {
+        match self.planted(Fault::AddressOfBulkCut) {
+            true => {
+                let low = pos.ins().ireduce(types::I32, address);
+                pos.ins().uextend(types::I64, low)
+            }
+            false => address,
+        }
     }
 
     fn is_memory64(&self, index: u32) -> bool {
