@@ -69,7 +69,16 @@ fn invalid_module() {
 
 #[test]
 fn module_of_a_later_proposal() {
-    refused("x.wat", "(module (memory i64 1))", &["x.wat"]);
+    for (text, what) in [
+        ("(module (table i64 1 funcref))", "addressed by i64"),
+        ("(module (memory 1 1 shared))", "threads"),
+        (
+            "(module (type $t (func)) (func (call_ref $t (ref.null $t))))",
+            "function references",
+        ),
+    ] {
+        refused("x.wat", text, &["x.wat:1:", what]);
+    }
     refused("x.wat", "(component)", &["component"]);
 }
 
