@@ -27,7 +27,8 @@ pub const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::RELAXED_SIMD);
 
 impl Module {
-    /// Validates (by [`FEATURES`]), decodes and normalises a binary.
+    /// Validates (WebAssembly 2.0 with SIMD, and the proposals beyond it that are let in), decodes and
+    /// normalises a binary.
     ///
     /// # Errors
     /// [`DecodeError`] if the binary is malformed, invalid, or uses a proposal that is not among those.
