@@ -206,6 +206,13 @@ impl Harness {
                     Ok(seen) => {
                         let mut comparison = compare_first(&reference, &seen, ended);
                         taken = take_out_known(&mut comparison, engine.as_ref(), &mut known);
+                        let again =
+                            avoid_known(&comparison, &reference, engine.as_mut(), case, ended);
+                        if let Some((fault, again)) = again {
+                            note(&mut known, fault);
+                            comparison = again;
+                            taken = true;
+                        }
                         observation = Some(seen);
                         Ok(comparison)
                     }
@@ -298,9 +305,7 @@ fn refused_by_subject(
     let Some(fault) = fault else {
         return Ok(comparison);
     };
-    if !known.iter().any(|met| std::ptr::eq(*met, fault)) {
-        known.push(fault);
-    }
+    note(known, fault);
     Err(NotCompared::Unsupported(fault.name.to_string()))
 }
 
@@ -322,9 +327,7 @@ fn take_out_known(
             return true;
         };
         tallies[finding.oracle].failed -= 1;
-        if !known.iter().any(|met| std::ptr::eq(*met, fault)) {
-            known.push(fault);
-        }
+        note(known, fault);
         false
     });
     let taken = findings.len() < all;
@@ -332,6 +335,34 @@ fn take_out_known(
         comparison.verdict = Verdict::Agreed;
     }
     taken
+}
+
+/// Adds a fault to those that were met, once.
+fn note(known: &mut Vec<&'static KnownFault>, fault: &'static KnownFault) {
+    if !known.iter().any(|met| std::ptr::eq(*met, fault)) {
+        known.push(fault);
+    }
+}
+
+/// The known fault of a subject that explains what is found about it, and how it compares without:
+/// under settings that avoid the fault it agrees.
+fn avoid_known(
+    comparison: &Comparison,
+    reference: &Observation,
+    engine: &mut dyn Engine,
+    case: &Case,
+    ended: Option<usize>,
+) -> Option<(&'static KnownFault, Comparison)> {
+    let Verdict::Diverged(findings) = &comparison.verdict else {
+        return None;
+    };
+    let steps = ended.unwrap_or(case.steps.len());
+    let avoidable = known::avoidable_in_subject(findings, &engine.version(), case);
+    avoidable.into_iter().find_map(|(fault, avoided)| {
+        let seen = observe_steps(engine, &avoided, steps).ok()?;
+        let again = compare_first(reference, &seen, ended);
+        (again.verdict == Verdict::Agreed).then_some((fault, again))
+    })
 }
 
 /// Compares the traces of reference counts of subjects that agree with the reference: of the first

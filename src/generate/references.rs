@@ -28,7 +28,7 @@ use super::beyond::Beyond;
 use super::calls::CallPlan;
 use super::input::Header;
 use super::source::Source;
-use super::{GenerateError, Generated};
+use super::{GenerateError, Generated, Generator, Linking};
 use crate::case::Settings;
 
 /// About how many statements a call may come to.
@@ -45,8 +45,10 @@ pub(super) fn module(
     settings: &mut Settings,
 ) -> Result<Generated, GenerateError> {
     settings.activations_capacity = CAPACITIES[usize::from(header.activations() >> 4)];
+    // Two programs in one case are half as long each, so that all cases cost about the same.
+    let is_half = Linking::of(header, Generator::References) == Linking::Two;
     Ok(Generated {
-        wasm: program::module(Beyond::of(header), source),
+        wasm: program::module(Beyond::of(header), is_half, source),
         plan: CallPlan {
             budget: 10,
             rounds: 3,
@@ -64,7 +66,7 @@ mod tests {
         for seed in 0..3_000 {
             let mut source = Source::new(&[], seed);
             let beyond = Beyond::all_if(seed % 2 == 0);
-            let wasm = program::module(beyond, &mut source);
+            let wasm = program::module(beyond, seed % 3 == 0, &mut source);
             if let Err(error) = wasmparser::validate(&wasm) {
                 panic!("seed {seed}: {error}");
             }
@@ -75,7 +77,7 @@ mod tests {
     fn any_bytes_make_a_program() {
         for byte in 0..=255 {
             let beyond = Beyond::all_if(true);
-            let wasm = program::module(beyond, &mut Source::new(&[byte; 4_000], 0));
+            let wasm = program::module(beyond, false, &mut Source::new(&[byte; 4_000], 0));
             if let Err(error) = wasmparser::validate(&wasm) {
                 panic!("byte {byte}: {error}");
             }

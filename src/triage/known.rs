@@ -10,11 +10,15 @@
 //!   module.
 //! - A fault of a subject is told by what the runtime says about the instruction that did it, in the
 //!   outcome or as a remark on the finding ([`subject_fault`]). Only the finding that says so is taken out of the verdict.
+//! - Where the runtime cannot tell, since nothing happens that should, the subject runs the case once
+//!   more under settings that avoid the cause ([`avoidable_in_subject`]), if the finding and the module
+//!   are of the fault's kind.
 //! - A fault that corrupts the engine's own memory is not let happen by our engine over it
 //!   ([`KnownFault::is_averted`]).
 //!
 //! Each has a case of its name in `corpus/known`, which fails once the fault is gone.
 
+mod cranelift;
 mod rewrite;
 mod wasmi;
 
@@ -61,6 +65,9 @@ enum Mark {
     FailedAt(&'static str),
     /// The engine remarks this on the finding.
     Remarked(&'static str),
+    /// Something of the kind is found, and the engine agrees when it runs the case under other
+    /// settings, which avoid the cause.
+    GoneUnder(fn(&Finding) -> bool, fn(&Case) -> Option<Case>),
     /// It never shows: it would do more harm than a wrong result, so our engine over the faulty
     /// one keeps it from happening.
     Averted,
@@ -172,6 +179,17 @@ pub static KNOWN: &[KnownFault] = &[
                only if it is aligned; the conversion loads a whole register)",
         fatal: false,
         mark: Mark::Remarked(WIDENED),
+    },
+    KnownFault {
+        name: "cranelift-narrowed-load",
+        engine: "x86_64",
+        versions: &["cranelift 0.112."],
+        what: "with SSE4.1, `i16x8.extend_low_i8x16_s` and `_u` of a `v128.load` become one instruction that \
+               loads 8 bytes, so that a load whose upper half is out of bounds does not trap \
+               (lower.isle: `swiden_low`, `uwiden_low`, rule 1; `x64_pmovsxbw` and `x64_pmovzxbw` take \
+               an `XmmMem`, to which a value of 16 bytes in memory converts)",
+        fatal: false,
+        mark: Mark::GoneUnder(cranelift::lacks_trap, cranelift::without_widening_moves),
     },
     KnownFault {
         name: "wasmtime-table-fill-leak",
@@ -344,10 +362,33 @@ pub fn subject_fault(
             Mark::EscapedBy(by) => escaped.is_some_and(|how| how.ends_with(by)),
             Mark::FailedAt(place) => failed.is_some_and(|how| how.contains(place)),
             Mark::Remarked(what) => remark == Some(what),
-            Mark::GoneWhen(_) | Mark::Averted => false,
+            Mark::GoneWhen(_) | Mark::GoneUnder(..) | Mark::Averted => false,
         };
         told && fault.is_of(&finding.engine, version)
     })
+}
+
+/// The known faults of a subject, of some version, that may be behind these findings about a case:
+/// each with the case under settings under which it does not show. It was met if the subject then
+/// agrees.
+pub fn avoidable_in_subject(
+    findings: &[Finding],
+    version: &str,
+    case: &Case,
+) -> Vec<(&'static KnownFault, Case)> {
+    let avoidable = KNOWN.iter().filter_map(|fault| {
+        let Mark::GoneUnder(shows, change) = fault.mark else {
+            return None;
+        };
+        let is_it = |finding| shows(finding) && fault.is_of(&finding.engine, version);
+        findings
+            .iter()
+            .any(is_it)
+            .then(|| change(case))
+            .flatten()
+            .map(|case| (fault, case))
+    });
+    avoidable.collect()
 }
 
 #[cfg(test)]

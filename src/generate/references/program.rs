@@ -99,11 +99,13 @@ pub(super) struct Program {
     /// Functions that `ref.func` may name.
     pub(super) named: Vec<u32>,
     pub(super) slots: Vec<Slots>,
+    /// How many statements a function mostly has at least, and at most.
+    statements: (u32, u32),
 }
 
-/// Makes a program.
-pub(super) fn module(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
-    let mut program = Program::imported_functions(beyond, source);
+/// Makes a program, or one that is half as long.
+pub(super) fn module(beyond: Beyond, is_half: bool, source: &mut Source<'_>) -> Vec<u8> {
+    let mut program = Program::imported_functions(beyond, is_half, source);
     program.tables(source);
     program.globals(source);
     program.segments_of_objects(source);
@@ -113,14 +115,14 @@ pub(super) fn module(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
         program.count_down(source);
     }
     program.function(false, source);
-    if source.percent(12) {
+    if source.percent(8) && !is_half {
         program.function(false, source);
     }
     program.sketch.finish()
 }
 
 impl Program {
-    fn imported_functions(beyond: Beyond, source: &mut Source<'_>) -> Program {
+    fn imported_functions(beyond: Beyond, is_half: bool, source: &mut Source<'_>) -> Program {
         let mut sketch = Sketch::default();
         let mut import = |module: &str, name: &str, (params, results): Signature| {
             let ty = sketch.ty(params, results);
@@ -158,6 +160,7 @@ impl Program {
             callees,
             named: vec![make, take, collect],
             slots: Vec::new(),
+            statements: if is_half { (1, 2) } else { (2, 3) },
         }
     }
 
@@ -308,8 +311,10 @@ impl Program {
     /// Adds a function over what there is so far.
     fn function(&mut self, leaf: bool, source: &mut Source<'_>) {
         let signature = *source.pick(&SIGNATURES);
+        let (low, high) = self.statements;
+        let low = low - u32::from(leaf && low > 1);
         let mut writer = Writer::new(self, signature, leaf);
-        writer.statements(2, 3, source);
+        writer.statements(low, high, source);
         writer.end(source);
         let (body, work) = writer.finish();
         self.add(signature, body, work, leaf, source);

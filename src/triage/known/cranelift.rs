@@ -1,0 +1,29 @@
+//! How a case is changed so that code generated for it lacks a fault of a version of Cranelift.
+
+use parallax_oracles::{Finding, Outcome, Seen, TrapKind};
+
+use crate::case::Case;
+use crate::case::features::X86Feature;
+
+/// `i16x8.extend_low_i8x16_s` and `i16x8.extend_low_i8x16_u`.
+const EXTEND_LOW: [&[u8]; 2] = [&[0xfd, 0x87, 0x01], &[0xfd, 0x89, 0x01]];
+
+/// Without SSE4.1, so that no load becomes part of `pmovsxbw` or `pmovzxbw`, if the case has an
+/// instruction that may become one of them.
+pub(super) fn without_widening_moves(case: &Case) -> Option<Case> {
+    let x86_64 = case.settings.x86_64;
+    let may = |module: &crate::case::Module| EXTEND_LOW.iter().any(|code| module.opcodes.has(code));
+    if !x86_64.has(X86Feature::Sse41) || !case.modules.iter().any(may) {
+        return None;
+    }
+    let mut without = case.clone();
+    without.settings.x86_64 = x86_64.without(X86Feature::Sse41);
+    Some(without)
+}
+
+/// Whether an access out of bounds went unnoticed, or left something behind that should not be there.
+pub(super) fn lacks_trap(finding: &Finding) -> bool {
+    let out_of_bounds = Outcome::Trapped(TrapKind::MemoryOutOfBounds);
+    matches!(&finding.reference, Seen::Outcome(outcome) if *outcome == out_of_bounds)
+        && matches!(&finding.subject, Seen::Outcome(outcome) if *outcome != out_of_bounds)
+}
