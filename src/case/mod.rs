@@ -4,6 +4,7 @@
 //! same to every engine: modules are normalised so that all state can be seen ([`module`]),
 //! imports are resolved once ([`link`]), and host functions behave by rule ([`host`]).
 
+pub(crate) mod custom;
 pub(crate) mod decode;
 pub mod features;
 pub mod host;

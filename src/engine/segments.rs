@@ -12,6 +12,7 @@ use parallax_oracles::{TrapKind, Value};
 use wasm_encoder::reencode::{self, Reencode};
 
 use crate::case::Module;
+use crate::case::custom;
 use crate::case::module::{ConstExpr, ConstOp, SegmentMode};
 
 /// The module without its start section.
@@ -164,6 +165,15 @@ struct Stopped {
 impl Reencode for Stopped {
     type Error = std::convert::Infallible;
 
+    fn parse_custom_section(
+        &mut self,
+        module: &mut wasm_encoder::Module,
+        section: wasmparser::CustomSectionReader<'_>,
+    ) -> Result<(), reencode::Error<Self::Error>> {
+        custom::copy(module, &section);
+        Ok(())
+    }
+
     fn parse_element(
         &mut self,
         elements: &mut wasm_encoder::ElementSection,
@@ -194,6 +204,21 @@ impl Reencode for Stopped {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_custom_section_may_hold_anything() {
+        let text =
+            "(module (memory 1) (data (i32.const -1) \"a\") (@custom \"name\" \"\\ff\\ff\"))";
+        let wasm = wat::parse_str(text).expect("valid");
+        let stop = Stop {
+            element: 0,
+            data: 0,
+            trap: TrapKind::MemoryOutOfBounds,
+        };
+        let stopped = with_segments_stopped(&wasm, stop).expect("it is valid");
+        assert!(stopped.ends_with(b"\x04name\xff\xff"));
+        wasmparser::validate(&stopped).expect("valid");
+    }
 
     const EVERY_FORM: &str = r#"(module
         (import "m" "f" (func)) (import "m" "t" (table 10 funcref)) (import "m" "g" (global i32))

@@ -14,6 +14,7 @@ use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{CodeSection, Function, ValType};
 
 use crate::case::Module;
+use crate::case::custom;
 
 /// Whether a module has a tail call.
 pub fn has_tail_calls(module: &Module) -> bool {
@@ -36,6 +37,15 @@ struct OneMoreLocal;
 
 impl Reencode for OneMoreLocal {
     type Error = Infallible;
+
+    fn parse_custom_section(
+        &mut self,
+        module: &mut wasm_encoder::Module,
+        section: wasmparser::CustomSectionReader<'_>,
+    ) -> Result<(), reencode::Error<Self::Error>> {
+        custom::copy(module, &section);
+        Ok(())
+    }
 
     fn parse_function_body(
         &mut self,

@@ -11,6 +11,7 @@ use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{ExportKind, ExportSection};
 
 use crate::case::Module;
+use crate::case::custom;
 use crate::case::module::{ConstExpr, ConstOp};
 
 /// A module as Wasmtime gets it, and under which name each imported function is exported in it.
@@ -94,6 +95,15 @@ impl Exporting<'_> {
 
 impl Reencode for Exporting<'_> {
     type Error = std::convert::Infallible;
+
+    fn parse_custom_section(
+        &mut self,
+        module: &mut wasm_encoder::Module,
+        section: wasmparser::CustomSectionReader<'_>,
+    ) -> Result<(), reencode::Error<Self::Error>> {
+        custom::copy(module, &section);
+        Ok(())
+    }
 
     fn parse_export_section(
         &mut self,

@@ -7,6 +7,7 @@ use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{BlockType, EntityType, Instruction as I, SectionId};
 
 use super::{PROBE_MODULE, Planned, SiteKind, Survey, TOLD, Watch, name_of};
+use crate::case::custom;
 use crate::case::module::{ImportKind, ValType};
 use crate::case::{Action, Case, Module};
 use crate::generate::sketch::{encoded, heap, mem_arg_of};
@@ -193,6 +194,15 @@ impl Writer<'_> {
 
 impl Reencode for Writer<'_> {
     type Error = std::convert::Infallible;
+
+    fn parse_custom_section(
+        &mut self,
+        module: &mut wasm_encoder::Module,
+        section: wasmparser::CustomSectionReader<'_>,
+    ) -> Result<(), wasm_encoder::reencode::Error<Self::Error>> {
+        custom::copy(module, &section);
+        Ok(())
+    }
 
     fn function_index(&mut self, function: u32) -> Result<u32, Error<Self::Error>> {
         let imported = self.module.imported_functions();
