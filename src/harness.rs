@@ -206,10 +206,11 @@ impl Harness {
                     Ok(seen) => {
                         let mut comparison = compare_first(&reference, &seen, ended);
                         taken = take_out_known(&mut comparison, engine.as_ref(), &mut known);
-                        let again =
-                            avoid_known(&comparison, &reference, engine.as_mut(), case, ended);
-                        if let Some((fault, again)) = again {
-                            note(&mut known, fault);
+                        let engine = engine.as_mut();
+                        if let Some((avoided, again)) =
+                            avoid_known(&comparison, &reference, engine, case, ended)
+                        {
+                            avoided.iter().for_each(|fault| note(&mut known, fault));
                             comparison = again;
                             taken = true;
                         }
@@ -344,15 +345,15 @@ fn note(known: &mut Vec<&'static KnownFault>, fault: &'static KnownFault) {
     }
 }
 
-/// The known fault of a subject that explains what is found about it, and how it compares without:
-/// under settings that avoid the fault it agrees.
+/// The known faults of a subject that explain what is found about it, and how it compares without: under
+/// settings that avoid the first of them it agrees, but for others.
 fn avoid_known(
     comparison: &Comparison,
     reference: &Observation,
     engine: &mut dyn Engine,
     case: &Case,
     ended: Option<usize>,
-) -> Option<(&'static KnownFault, Comparison)> {
+) -> Option<(Vec<&'static KnownFault>, Comparison)> {
     let Verdict::Diverged(findings) = &comparison.verdict else {
         return None;
     };
@@ -360,8 +361,10 @@ fn avoid_known(
     let avoidable = known::avoidable_in_subject(findings, &engine.version(), case);
     avoidable.into_iter().find_map(|(fault, avoided)| {
         let seen = observe_steps(engine, &avoided, steps).ok()?;
-        let again = compare_first(reference, &seen, ended);
-        (again.verdict == Verdict::Agreed).then_some((fault, again))
+        let mut again = compare_first(reference, &seen, ended);
+        let mut faults = vec![fault];
+        take_out_known(&mut again, engine, &mut faults);
+        (again.verdict == Verdict::Agreed).then_some((faults, again))
     })
 }
 

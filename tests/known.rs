@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use parallax::case::wast::{Script, script_from_file};
 use parallax::engine::{Engine, Refusal, expect, observe, registry};
 use parallax::harness::{Examined, Harness, default_subjects};
+use parallax::score::Fault;
 use parallax::triage::known::{KNOWN, KnownFault};
 use parallax_oracles::Verdict;
 
@@ -143,6 +144,32 @@ fn a_case_that_meets_a_known_fault_says_so_and_nothing_else() {
             "{known:?} in the case of {}",
             fault.name
         );
+    }
+}
+
+/// Under other settings a fault that is not known is still there.
+#[test]
+fn what_is_known_by_other_settings_hides_nothing_else() {
+    let text = r#"
+;;! x86-64 = "sse42"
+(module
+  (memory 1)
+  (func (export "narrowed") (param i32)
+    (v128.store (i32.const 16) (i16x8.extend_low_i8x16_u (v128.load (local.get 0)))))
+  (func (export "copied")
+    (memory.copy (i32.const 1) (i32.const 0) (i32.const 2)))
+  (data (i32.const 0) "P"))
+(assert_trap (invoke "narrowed" (i32.const 65528)) "out of bounds memory access")
+(assert_return (invoke "copied"))
+"#;
+    let script = script_from_file(text.as_bytes(), "test.wast").expect("a script");
+    for fault in [None, Some(Fault::MemoryCopyForwards)] {
+        let mut harness = Harness::with_fault(&["x86_64-0.112"], fault).expect("usable");
+        let Examined { verdict, known, .. } = harness.examine(&script.case);
+        match fault {
+            None => assert_eq!(names(&known), ["cranelift-narrowed-load"]),
+            Some(_) => assert!(matches!(verdict, Verdict::Diverged(_)), "{verdict:?}"),
+        }
     }
 }
 

@@ -492,6 +492,7 @@ impl Engine for Compiled {
             .host_items
             .iter()
             .map(|item| match &item.kind {
+                // 0 where nothing can call it, see `prepare_trampolines`.
                 HostItemKind::Func { ty, .. } => {
                     self.trampolines.host.get(ty).copied().unwrap_or_default()
                 }

@@ -12,7 +12,7 @@ use parallax_oracles::{TrapKind, Value};
 use wasm_encoder::reencode::{self, Reencode};
 
 use crate::case::Module;
-use crate::case::custom;
+use crate::case::custom::copy_custom_sections;
 use crate::case::module::{ConstExpr, ConstOp, SegmentMode};
 
 /// The module without its start section.
@@ -165,14 +165,7 @@ struct Stopped {
 impl Reencode for Stopped {
     type Error = std::convert::Infallible;
 
-    fn parse_custom_section(
-        &mut self,
-        module: &mut wasm_encoder::Module,
-        section: wasmparser::CustomSectionReader<'_>,
-    ) -> Result<(), reencode::Error<Self::Error>> {
-        custom::copy(module, &section);
-        Ok(())
-    }
+    copy_custom_sections!();
 
     fn parse_element(
         &mut self,

@@ -20,17 +20,17 @@
 
 mod cranelift;
 mod rewrite;
+mod upstream;
 mod wasmi;
-
-use std::collections::BTreeMap;
 
 use parallax_oracles::{Finding, Outcome, Seen};
 
 use crate::case::{Case, Module};
-use crate::codegen::Generation;
 use crate::engine::compiled::{TORN, WIDENED};
 use crate::engine::{FILLED_OVER, registry};
 use rewrite::Rewrite;
+
+pub use upstream::{current, fixed_upstream, named, told};
 
 /// How much more fuel than a case a rewritten one may burn, for each fault that is avoided.
 const FUEL_FACTOR: u64 = 2;
@@ -256,15 +256,6 @@ impl KnownFault {
         matches!(self.mark, Mark::Remarked(TORN)) && !is_emulated(version)
     }
 
-    /// Whether it is fixed upstream: an old generation of Cranelift has it, and the current one does not.
-    pub fn is_fixed_upstream(&self) -> bool {
-        let current = current();
-        self.versions.iter().all(|start| {
-            let of_current = current.starts_with(start) || start.starts_with(&current);
-            start.starts_with("cranelift ") && !of_current
-        })
-    }
-
     /// Whether our engine over the faulty one keeps the fault from ever showing.
     pub fn is_averted(&self) -> bool {
         matches!(self.mark, Mark::Averted)
@@ -277,32 +268,6 @@ impl KnownFault {
             _ => self.name == other.name,
         }
     }
-}
-
-/// The version of engines of the current generation, as far as it is Cranelift's.
-pub fn current() -> String {
-    format!("cranelift {}", Generation::CURRENT.version())
-}
-
-/// The known fault of a name.
-pub fn named(name: &str) -> Option<&'static KnownFault> {
-    KNOWN.iter().find(|fault| fault.name == name)
-}
-
-/// The name of a known fault, and whether it is fixed upstream, for people.
-pub fn told(name: &str) -> String {
-    match named(name) {
-        Some(fault) if fault.is_fixed_upstream() => format!("{name}, fixed upstream"),
-        _ => name.to_string(),
-    }
-}
-
-/// Those of some known faults, counted by name, that are fixed upstream.
-pub fn fixed_upstream(counted: &BTreeMap<String, u64>) -> BTreeMap<&str, u64> {
-    let fixed = counted
-        .iter()
-        .filter(|(name, _)| named(name).is_some_and(KnownFault::is_fixed_upstream));
-    fixed.map(|(name, count)| (name.as_str(), *count)).collect()
 }
 
 /// Whether an engine of this version has its code run by the emulator.

@@ -14,7 +14,7 @@ use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{CodeSection, Function, ValType};
 
 use crate::case::Module;
-use crate::case::custom;
+use crate::case::custom::copy_custom_sections;
 
 /// Whether a module has a tail call.
 pub fn has_tail_calls(module: &Module) -> bool {
@@ -38,14 +38,7 @@ struct OneMoreLocal;
 impl Reencode for OneMoreLocal {
     type Error = Infallible;
 
-    fn parse_custom_section(
-        &mut self,
-        module: &mut wasm_encoder::Module,
-        section: wasmparser::CustomSectionReader<'_>,
-    ) -> Result<(), reencode::Error<Self::Error>> {
-        custom::copy(module, &section);
-        Ok(())
-    }
+    copy_custom_sections!();
 
     fn parse_function_body(
         &mut self,

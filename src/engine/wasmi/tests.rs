@@ -335,7 +335,7 @@ fn an_invalid_module_is_refused() {
 }
 
 #[test]
-fn only_webassembly_2_is_accepted() {
+fn only_what_modules_may_use_is_accepted() {
     let mut wasmi = Wasmi::new();
     let mut accepts = |wat: &str| wasmi.accepts(&wat::parse_str(wat).unwrap());
     assert!(accepts(

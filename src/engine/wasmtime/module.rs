@@ -11,7 +11,7 @@ use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{ExportKind, ExportSection};
 
 use crate::case::Module;
-use crate::case::custom;
+use crate::case::custom::copy_custom_sections;
 use crate::case::module::{ConstExpr, ConstOp};
 
 /// A module as Wasmtime gets it, and under which name each imported function is exported in it.
@@ -96,14 +96,7 @@ impl Exporting<'_> {
 impl Reencode for Exporting<'_> {
     type Error = std::convert::Infallible;
 
-    fn parse_custom_section(
-        &mut self,
-        module: &mut wasm_encoder::Module,
-        section: wasmparser::CustomSectionReader<'_>,
-    ) -> Result<(), reencode::Error<Self::Error>> {
-        custom::copy(module, &section);
-        Ok(())
-    }
+    copy_custom_sections!();
 
     fn parse_export_section(
         &mut self,

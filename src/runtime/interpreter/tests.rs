@@ -424,8 +424,6 @@ fn what_is_not_known_is_refused_by_name() {
     );
 }
 
-/// The instructions that are not left to the crate, and why. A version that does them right, and that
-/// they can be left to, makes this fail.
 #[test]
 fn multiplication_and_addition_round_once() {
     let mut fused = Function::new(&[types::F32X4; 3], &[types::F32X4], &|builder, params| {
@@ -440,6 +438,8 @@ fn multiplication_and_addition_round_once() {
     assert_eq!(theirs, Ok(vec![lanes(0x2880_0000)]));
 }
 
+/// The instructions that are not left to the crate, and why. A version that does them right, and that
+/// they can be left to, makes this fail.
 #[test]
 fn the_crate_is_wrong_as_told_in_the_findings() {
     let least = 1_u128 << 31;

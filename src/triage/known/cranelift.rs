@@ -2,8 +2,8 @@
 
 use parallax_oracles::{Finding, Outcome, Seen, TrapKind};
 
-use crate::case::Case;
 use crate::case::features::X86Feature;
+use crate::case::{Case, Module};
 
 /// `i16x8.extend_low_i8x16_s` and `i16x8.extend_low_i8x16_u`.
 const EXTEND_LOW: [&[u8]; 2] = [&[0xfd, 0x87, 0x01], &[0xfd, 0x89, 0x01]];
@@ -12,7 +12,7 @@ const EXTEND_LOW: [&[u8]; 2] = [&[0xfd, 0x87, 0x01], &[0xfd, 0x89, 0x01]];
 /// instruction that may become one of them.
 pub(super) fn without_widening_moves(case: &Case) -> Option<Case> {
     let x86_64 = case.settings.x86_64;
-    let may = |module: &crate::case::Module| EXTEND_LOW.iter().any(|code| module.opcodes.has(code));
+    let may = |module: &Module| EXTEND_LOW.iter().any(|code| module.opcodes.has(code));
     if !x86_64.has(X86Feature::Sse41) || !case.modules.iter().any(may) {
         return None;
     }
@@ -21,7 +21,7 @@ pub(super) fn without_widening_moves(case: &Case) -> Option<Case> {
     Some(without)
 }
 
-/// Whether an access out of bounds went unnoticed, or left something behind that should not be there.
+/// Whether an access to a memory that the reference says is out of bounds did not trap as such.
 pub(super) fn lacks_trap(finding: &Finding) -> bool {
     let out_of_bounds = Outcome::Trapped(TrapKind::MemoryOutOfBounds);
     matches!(&finding.reference, Seen::Outcome(outcome) if *outcome == out_of_bounds)
