@@ -119,15 +119,16 @@ impl Environment<'_> {
         })
     }
 
-    /// The variant of a builtin for a memory, and the index it takes.
+    /// The variant of a builtin for a memory, and the index it takes: of those for a memory that the
+    /// module defines, for an imported one, and for one that is addressed by i64.
     fn memory_variant(
         &self,
         pos: &mut FuncCursor<'_>,
         index: u32,
-        defined: Builtin,
-        imported: Builtin,
+        [defined, imported, memory64]: [Builtin; 3],
     ) -> (Builtin, ir::Value) {
         let (builtin, index) = match self.layout.defined_memory(index) {
+            _ if self.is_memory64(index) => (memory64, index),
             Some(number) => (defined, number),
             None => (imported, index),
         };
@@ -141,36 +142,24 @@ impl Environment<'_> {
         index: u32,
         delta: ir::Value,
     ) -> ir::Value {
-        let (builtin, index) = match self.is_memory64(index) {
-            true => {
-                let index = pos.ins().iconst(types::I32, i64::from(index));
-                (Builtin::memory64_grow, index)
-            }
-            false => self.memory_variant(
-                pos,
-                index,
-                Builtin::memory32_grow,
-                Builtin::imported_memory32_grow,
-            ),
-        };
+        let variants = [
+            Builtin::memory32_grow,
+            Builtin::imported_memory32_grow,
+            Builtin::memory64_grow,
+        ];
+        let (builtin, index) = self.memory_variant(pos, index, variants);
         let call = self.call_builtin(pos, builtin, &[delta, index]);
         pos.func.dfg.first_result(call)
     }
 
     /// `memory.size`.
     pub(super) fn memory_size(&mut self, pos: &mut FuncCursor<'_>, index: u32) -> ir::Value {
-        let (builtin, index) = match self.is_memory64(index) {
-            true => {
-                let index = pos.ins().iconst(types::I32, i64::from(index));
-                (Builtin::memory64_size, index)
-            }
-            false => self.memory_variant(
-                pos,
-                index,
-                Builtin::memory32_size,
-                Builtin::imported_memory32_size,
-            ),
-        };
+        let variants = [
+            Builtin::memory32_size,
+            Builtin::imported_memory32_size,
+            Builtin::memory64_size,
+        ];
+        let (builtin, index) = self.memory_variant(pos, index, variants);
         let call = self.call_builtin(pos, builtin, &[index]);
         pos.func.dfg.first_result(call)
     }
@@ -185,18 +174,12 @@ impl Environment<'_> {
         len: ir::Value,
     ) {
         let memory64 = self.is_memory64(index);
-        let (builtin, index) = match memory64 {
-            true => {
-                let index = pos.ins().iconst(types::I32, i64::from(index));
-                (Builtin::memory64_fill, index)
-            }
-            false => self.memory_variant(
-                pos,
-                index,
-                Builtin::memory_fill,
-                Builtin::imported_memory_fill,
-            ),
-        };
+        let variants = [
+            Builtin::memory_fill,
+            Builtin::imported_memory_fill,
+            Builtin::memory64_fill,
+        ];
+        let (builtin, index) = self.memory_variant(pos, index, variants);
         let len = if self.planted(Fault::MemoryFillShort) {
             let some = pos.ins().icmp_imm(ir::condcodes::IntCC::NotEqual, len, 0);
             let ty = if memory64 { types::I64 } else { types::I32 };
