@@ -130,8 +130,13 @@ impl Machine {
 
     /// Says where the module is that was last compiled.
     pub fn load(&mut self, generator: &mut Generator, module: &CompiledModule, base: u64) {
-        if let Machine::Interpreted(interpreter) = self {
-            interpreter.load(generator.lowerer(), module, base);
+        match self {
+            Machine::Direct => {}
+            #[cfg(feature = "emulator")]
+            Machine::Emulated(emulator) => emulator.load(&module.code, base),
+            Machine::Interpreted(interpreter) => {
+                interpreter.load(generator.lowerer(), module, base)
+            }
         }
     }
 

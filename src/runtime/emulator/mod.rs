@@ -10,6 +10,9 @@
 //! one return in a page of our own. A hook on that page runs the builtin before the return does.
 //! What differs between ISAs is behind `processor::Guest`.
 //!
+//! The few instructions that a processor of Unicorn's gets wrong are looked for in code when it is
+//! loaded; a hook on each does what it should, in its place.
+//!
 //! Code that does not end is stopped by the number of basic blocks that it runs, not by a clock.
 //!
 //! # Invariants
@@ -25,7 +28,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
-use unicorn_engine::{Context, MemType, Prot, TlbEntry, TlbType, Unicorn, uc_error};
+use unicorn_engine::{Context, MemType, Prot, TlbEntry, TlbType, UcHookId, Unicorn, uc_error};
 
 use super::entry::{self, Activation, Stopped, Target, WASM_STACK_BYTES};
 use super::host_isa::ISA;
@@ -40,6 +43,7 @@ use crate::translate::layout::head;
 use processor::{EXIT_GATE, GATE_BYTES, Guest, Processor};
 
 mod aarch64;
+mod phadd;
 mod processor;
 mod riscv64;
 mod x86_64;
@@ -65,6 +69,8 @@ pub struct Emulator {
     guest: &'static dyn Guest,
     gates: Pages,
     stack: Pages,
+    /// Hooks on instructions that the processor gets wrong.
+    corrected: Vec<UcHookId>,
 }
 
 /// What hooks know of the call under way.
@@ -116,6 +122,7 @@ impl Emulator {
             guest,
             gates,
             stack,
+            corrected: Vec::new(),
         })
     }
 
@@ -135,8 +142,27 @@ impl Emulator {
         self.gates.range().start + gate * GATE_BYTES
     }
 
+    /// Says what code is at an address from now on, so that what the processor gets wrong of it is done
+    /// by us.
+    pub fn load(&mut self, code: &[u8], base: u64) {
+        for (at, instruction) in self.guest.gets_wrong(code) {
+            let pc = base + at as u64;
+            let hook = self.processor.add_code_hook(pc, pc, move |unicorn, pc, _| {
+                if instruction.perform(unicorn, pc).is_err() {
+                    stop(unicorn, Stopped::Panicked);
+                }
+            });
+            debug_assert!(hook.is_ok());
+            self.corrected.extend(hook);
+        }
+    }
+
     /// Says that code is not any more what it was.
     pub fn forget_code(&mut self) {
+        for hook in self.corrected.drain(..) {
+            let removed = self.processor.remove_hook(hook);
+            debug_assert!(removed.is_ok());
+        }
         let flushed = self.processor.ctl_flush_tb();
         debug_assert!(flushed.is_ok());
     }

@@ -3,6 +3,7 @@
 
 use unicorn_engine::{Arch, Mode, Unicorn, uc_error};
 
+use super::phadd::OfItself;
 use super::{Call, PAGE_BYTES, aarch64, riscv64, x86_64};
 use crate::case::Settings;
 use crate::codegen::Isa;
@@ -76,6 +77,11 @@ pub(super) trait Guest {
     /// The address that the instruction at `pc` stores 16 bytes to, if it is a store of as many.
     /// `code` is what is there.
     fn stores_vector(&self, processor: &Processor<'_>, code: &[u8]) -> Option<u64>;
+
+    /// What looks in some code like an instruction that the processor gets wrong, each with its offset.
+    fn gets_wrong(&self, _code: &[u8]) -> Vec<(usize, OfItself)> {
+        Vec::new()
+    }
 
     /// An extension that a case's settings allow and the processor lacks, by name.
     fn lacks(&self, settings: &Settings) -> Option<&'static str>;

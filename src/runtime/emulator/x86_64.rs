@@ -2,6 +2,7 @@
 
 use unicorn_engine::{Arch, Mode, RegisterX86, X86CpuModel, uc_error};
 
+use super::phadd::OfItself;
 use super::processor::{GATE_BYTES, Guest, Processor};
 use crate::case::Settings;
 use crate::case::features::{Feature, X86Feature, X86Features};
@@ -141,6 +142,10 @@ impl Guest for X86_64 {
         let instruction = misaligned::SseInstruction::decode(code)?;
         let read = |register| processor.reg_read(register).unwrap_or_default();
         instruction.stores_vector(&REGISTERS.map(read))
+    }
+
+    fn gets_wrong(&self, code: &[u8]) -> Vec<(usize, OfItself)> {
+        OfItself::all(code)
     }
 
     fn lacks(&self, settings: &Settings) -> Option<&'static str> {
