@@ -11,7 +11,7 @@ use parallax::case::wast::{Script, script_from_file};
 use parallax::engine::{Engine, Refusal, expect, observe, registry};
 use parallax::harness::{Examined, Harness, default_subjects};
 use parallax::score::Fault;
-use parallax::triage::known::{KNOWN, KnownFault};
+use parallax::triage::known::{KNOWN, KnownFault, named};
 use parallax_oracles::Verdict;
 
 fn folder() -> PathBuf {
@@ -58,6 +58,14 @@ fn met(engine: &str, script: &Script) -> Vec<String> {
     known.map(|known| known.name.to_string()).collect()
 }
 
+/// Whether an engine may show a fault that nobody tells: Wasmtime's code for aarch64 leaves stores to the
+/// processor as ours does, which is the host's there, and no remark says what one has written.
+fn is_untold(engine: &str, fault: &KnownFault) -> bool {
+    registry::DIRECT == "aarch64"
+        && matches!(engine, "wasmtime" | "winch")
+        && fault.looks_like(named("cranelift-torn-store").expect("known"))
+}
+
 #[test]
 fn every_fault_has_a_case_and_every_case_a_fault() {
     let faults: BTreeSet<String> = KNOWN.iter().map(|fault| fault.name.to_string()).collect();
@@ -81,7 +89,7 @@ fn an_engine_with_a_known_fault_fails_its_case_and_no_other_does() {
     for info in registry::all().into_iter().filter(|info| info.usable) {
         let mut engine = registry::make(info.name).expect("usable");
         let version = engine.version();
-        for fault in KNOWN {
+        for fault in KNOWN.iter().filter(|fault| !is_untold(info.name, fault)) {
             let script = script(fault.name);
             let mut failures = failures(engine.as_mut(), &script);
             // What no assertion can say, an oracle does.
@@ -114,12 +122,12 @@ fn an_engine_with_a_known_fault_fails_its_case_and_no_other_does() {
 fn a_case_that_meets_a_known_fault_says_so_and_nothing_else() {
     let engines = registry::all().into_iter().filter(|info| info.usable);
     let engines: Vec<_> = engines.collect();
-    let names_of = engines.iter().map(|info| info.name);
-    let subjects: Vec<&str> = names_of
-        .filter(|name| *name != registry::REFERENCE)
-        .collect();
-    let mut harness = Harness::new(&subjects).expect("usable");
     for fault in KNOWN {
+        let names_of = engines.iter().map(|info| info.name);
+        let subjects: Vec<&str> = names_of
+            .filter(|name| *name != registry::REFERENCE && !is_untold(name, fault))
+            .collect();
+        let mut harness = Harness::new(&subjects).expect("usable");
         let script = script(fault.name);
         let Examined { verdict, known, .. } = harness.examine(&script.case);
         let is_here = |known: &KnownFault| {
@@ -134,13 +142,13 @@ fn a_case_that_meets_a_known_fault_says_so_and_nothing_else() {
         let alike = KNOWN
             .iter()
             .filter(|known| fault.looks_like(known) && is_here(known) && !known.is_averted());
-        let expected: Vec<&str> = alike.map(|known| known.name).collect();
+        let expected: BTreeSet<&str> = alike.map(|known| known.name).collect();
         let open = engines
             .iter()
             .any(|info| fault.is_of(info.name, &info.version) && fault.is_open(&info.version));
-        let known = names(&known);
+        let known: BTreeSet<&str> = names(&known).into_iter().collect();
         assert!(
-            known == expected || open && known.iter().all(|name| expected.contains(name)),
+            known == expected || open && known.is_subset(&expected),
             "{known:?} in the case of {}",
             fault.name
         );

@@ -56,6 +56,7 @@ fn generated_cases_show_the_same() {
 }
 
 /// Traps of every sort that is raised by a signal in compiled code.
+#[cfg(target_arch = "x86_64")]
 const TRAPS: &str = r#"
     (module
         (memory 1)
