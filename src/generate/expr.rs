@@ -23,6 +23,14 @@ pub const TYPES: [ValType; 5] = [
     ValType::V128,
 ];
 
+/// Those of [`TYPES`] that a program has, with or without vectors.
+pub fn types(vectors: bool) -> &'static [ValType] {
+    match vectors {
+        true => &TYPES,
+        false => &TYPES[..4],
+    }
+}
+
 /// What an expression may use.
 #[derive(Clone, Debug)]
 pub struct Scope {
@@ -31,6 +39,10 @@ pub struct Scope {
     /// A local that holds an address below 64 KiB, and a static offset up to which adding to it
     /// stays inside memory.
     pub memory: Option<(u32, u32)>,
+    /// Whether that memory is addressed by i64; the local is an i32 all the same.
+    pub memory64: bool,
+    /// Whether there may be vectors.
+    pub vectors: bool,
     /// Whether there may be relaxed vector instructions.
     pub relaxed: bool,
     /// Whether instructions that may trap are allowed.
@@ -45,6 +57,8 @@ impl Scope {
         Scope {
             variables: Default::default(),
             memory: None,
+            memory64: false,
+            vectors: true,
             relaxed: false,
             traps: false,
             palette: Palette {
@@ -61,6 +75,11 @@ impl Scope {
         }
     }
 
+    /// The types that expressions are over here.
+    pub fn types(&self) -> &'static [ValType] {
+        types(self.vectors)
+    }
+
     /// The variables of a type.
     pub fn of_type(&self, ty: ValType) -> &[u32] {
         position(ty).map_or(&[], |at| &self.variables[at])
@@ -75,7 +94,7 @@ impl Scope {
             let relaxed = self.relaxed && ty == ValType::V128 && source.percent(15);
             let op = match relaxed {
                 true => source.pick(ops::RELAXED),
-                false => *source.pick(with_result(ty, self.traps)),
+                false => *source.pick(with_result(ty, self.traps, self.vectors)),
             };
             self.apply(op, depth - 1, body, source);
         }
@@ -123,6 +142,9 @@ impl Scope {
             && (50..70).contains(&kind)
         {
             body.push(Instruction::LocalGet(base));
+            if self.memory64 {
+                body.push(Instruction::I64ExtendI32U);
+            }
             body.push(load(ty, source.below(room)));
             return;
         }
@@ -146,15 +168,17 @@ fn index(keep: impl Fn(&Op, ValType) -> bool) -> Index {
     TYPES.map(|ty| ops::all().filter(|op| keep(op, ty)).collect())
 }
 
-/// The instructions with a result of type `ty`, which is one of [`TYPES`].
-fn with_result(ty: ValType, traps: bool) -> &'static [&'static Op] {
-    static SAFE: OnceLock<Index> = OnceLock::new();
-    static ANY: OnceLock<Index> = OnceLock::new();
-    let index = if traps {
-        ANY.get_or_init(|| index(|op, ty| op.result == ty))
-    } else {
-        SAFE.get_or_init(|| index(|op, ty| op.result == ty && !op.traps))
-    };
+/// The instructions with a result of type `ty`, which is one of [`TYPES`], with those that may trap,
+/// and those that take vectors, or without.
+fn with_result(ty: ValType, traps: bool, vectors: bool) -> &'static [&'static Op] {
+    static INDICES: [OnceLock<Index>; 4] = [const { OnceLock::new() }; 4];
+    let index = INDICES[2 * usize::from(traps) + usize::from(vectors)].get_or_init(|| {
+        index(|op, ty| {
+            op.result == ty
+                && (traps || !op.traps)
+                && (vectors || !op.params.contains(&ValType::V128))
+        })
+    });
     &index[position(ty).unwrap_or(0)]
 }
 
@@ -183,6 +207,7 @@ mod tests {
                 }
                 scope.memory = Some((0, 100));
                 scope.traps = seed % 2 == 0;
+                scope.vectors = seed % 3 != 0;
                 let mut body = Body::new(TYPES.len());
                 scope.expression(ty, 3, &mut body, &mut source);
                 sketch.add(&TYPES, &[ty], body);

@@ -4,12 +4,14 @@
 //! says. The reference has no loop headers to check at and traps right away; compiled code traps
 //! at the next loop header or function entry. Between a tick and the next loop header there is
 //! therefore nothing that anybody could see: no store, no host call, and no way to return. All
-//! loops end, so that code that never checks shows by returning.
+//! loops end, so that code that never checks shows by returning. A function that calls itself in tail
+//! position is a loop as well, without a header.
 
 use wasm_encoder::{BlockType, ConstExpr, Instruction};
 
+use super::beyond::Beyond;
 use super::calls::CallPlan;
-use super::expr::{Scope, TYPES};
+use super::expr::{Scope, types};
 use super::sketch::{Body, Origin, Sketch, store};
 use super::source::Source;
 use super::{GenerateError, Generated};
@@ -22,15 +24,19 @@ const LAST_TICK: u32 = 20;
 /// Iterations of the loops that tick.
 const ITERATIONS: u32 = 24;
 
+/// How many of 100 modules have no vectors, for engines that lack them.
+const SCALAR_PERCENT: u32 = 25;
+
 /// Makes a module from what is drawn from an input.
 pub(super) fn module(
+    beyond: Beyond,
     source: &mut Source<'_>,
     settings: &mut Settings,
 ) -> Result<Generated, GenerateError> {
     settings.canonicalise_nans = true;
     settings.interrupt_at = u64::from(source.range(1, LAST_TICK));
     Ok(Generated {
-        wasm: program(source),
+        wasm: program(beyond, source),
         plan: CallPlan {
             budget: 8,
             rounds: 2,
@@ -47,9 +53,11 @@ struct Module {
     progress: u32,
     /// The type of functions without parameters and results.
     plain: u32,
+    /// Whether there are vectors.
+    vectors: bool,
 }
 
-fn program(source: &mut Source<'_>) -> Vec<u8> {
+fn program(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
     let mut sketch = Sketch::default();
     let plain = sketch.ty(&[], &[]);
     let tick = sketch.import_function("parallax", "tick", plain);
@@ -74,6 +82,7 @@ fn program(source: &mut Source<'_>) -> Vec<u8> {
         tick,
         progress,
         plain,
+        vectors: !source.percent(SCALAR_PERCENT),
     };
 
     // Functions that tick and do nothing else that shows, and the loops that call them.
@@ -92,7 +101,10 @@ fn program(source: &mut Source<'_>) -> Vec<u8> {
             2 => Tick::Indirect(table, source.below(3) as i32),
             _ => Tick::Before(spinning),
         };
-        let function = module.looping(how, source);
+        let function = match beyond.tail_calls && source.percent(60) {
+            true => module.calling_itself(how, source),
+            false => module.looping(how, source),
+        };
         module.sketch.export(&format!("loop{at}"), function);
     }
     module.sketch.finish()
@@ -111,18 +123,19 @@ enum Tick {
 
 impl Module {
     /// A scope of one local of each type.
-    fn scope(body: &mut Body) -> Scope {
+    fn scope(&self, body: &mut Body) -> Scope {
         let mut scope = Scope::new();
-        for ty in TYPES {
-            let local = body.local(ty);
-            scope.variable(ty, local);
+        scope.vectors = self.vectors;
+        for ty in types(self.vectors) {
+            let local = body.local(*ty);
+            scope.variable(*ty, local);
         }
         scope
     }
 
     /// Writes a computation nobody sees.
     fn compute(scope: &Scope, body: &mut Body, source: &mut Source<'_>) {
-        let ty = *source.pick(&TYPES);
+        let ty = *source.pick(scope.types());
         scope.expression(ty, 2, body, source);
         body.push(Instruction::LocalSet(*source.pick(scope.of_type(ty))));
     }
@@ -130,7 +143,7 @@ impl Module {
     /// A function that ticks, once or not at all, and returns.
     fn ticking(&mut self, source: &mut Source<'_>) -> u32 {
         let mut body = Body::new(0);
-        let scope = Module::scope(&mut body);
+        let scope = self.scope(&mut body);
         Module::compute(&scope, &mut body, source);
         if source.percent(30) {
             scope.expression(ValType::I32, 1, &mut body, source);
@@ -148,7 +161,7 @@ impl Module {
     /// A function whose loop does not tick.
     fn spinning(&mut self, source: &mut Source<'_>) -> u32 {
         let mut body = Body::new(0);
-        let scope = Module::scope(&mut body);
+        let scope = self.scope(&mut body);
         let left = body.local(ValType::I32);
         body.push(Instruction::I32Const(source.range(1, 5) as i32));
         body.push(Instruction::LocalSet(left));
@@ -176,17 +189,79 @@ impl Module {
             Instruction::GlobalSet(self.progress),
         ]);
         if source.percent(50) {
-            let ty = *source.pick(&TYPES);
+            let ty = *source.pick(scope.types());
             body.push(Instruction::I32Const(source.below(0x800) as i32));
             scope.expression(ty, 1, body, source);
             body.push(store(ty, source.below(64)));
         }
     }
 
+    /// Ticks.
+    fn tick(&self, how: Tick, scope: &Scope, body: &mut Body, source: &mut Source<'_>) {
+        match how {
+            Tick::Call(function) => {
+                body.push(Instruction::Call(function));
+            }
+            Tick::Indirect(table, slot) => {
+                body.push(Instruction::I32Const(slot));
+                body.push(Instruction::CallIndirect {
+                    type_index: self.plain,
+                    table_index: table,
+                });
+            }
+            Tick::Before(function) => {
+                body.push(Instruction::Call(self.tick));
+                Module::compute(scope, body, source);
+                body.push(Instruction::Call(function));
+            }
+        }
+    }
+
+    /// A function that loops as [`Module::looping`] does, by calling itself in tail position.
+    fn calling_itself(&mut self, tick: Tick, source: &mut Source<'_>) -> u32 {
+        let function = self.sketch.function_count();
+        let mut body = Body::new(1);
+        let scope = self.scope(&mut body);
+        body.extend(&[
+            Instruction::LocalGet(0),
+            Instruction::I32Const(ITERATIONS as i32),
+            Instruction::I32GeU,
+            Instruction::If(BlockType::Empty),
+            Instruction::LocalGet(0),
+            Instruction::Return,
+            Instruction::End,
+        ]);
+        self.show(&scope, &mut body, source);
+        self.tick(tick, &scope, &mut body, source);
+        for _ in 0..source.below(3) {
+            Module::compute(&scope, &mut body, source);
+        }
+        body.extend(&[
+            Instruction::LocalGet(0),
+            Instruction::I32Const(1),
+            Instruction::I32Add,
+        ]);
+        if source.percent(50) {
+            body.push(Instruction::ReturnCall(function));
+        } else {
+            let ty = self.sketch.ty(&[ValType::I32], &[ValType::I32]);
+            let table = self
+                .sketch
+                .table(Origin::Defined, ValType::FuncRef, 1, None);
+            self.sketch.active_elements(table, 0, &[function]);
+            body.push(Instruction::I32Const(0));
+            body.push(Instruction::ReturnCallIndirect {
+                type_index: ty,
+                table_index: table,
+            });
+        }
+        self.sketch.add(&[ValType::I32], &[ValType::I32], body)
+    }
+
     /// A function that loops, shows how far it came, and ticks.
     fn looping(&mut self, tick: Tick, source: &mut Source<'_>) -> u32 {
         let mut body = Body::new(1);
-        let mut scope = Module::scope(&mut body);
+        let mut scope = self.scope(&mut body);
         scope.variable(ValType::I32, 0);
         let left = body.local(ValType::I32);
         let outer = source.percent(40);
@@ -219,23 +294,7 @@ impl Module {
             Instruction::I32Sub,
             Instruction::LocalSet(left),
         ]);
-        match tick {
-            Tick::Call(function) => {
-                body.push(Instruction::Call(function));
-            }
-            Tick::Indirect(table, slot) => {
-                body.push(Instruction::I32Const(slot));
-                body.push(Instruction::CallIndirect {
-                    type_index: self.plain,
-                    table_index: table,
-                });
-            }
-            Tick::Before(function) => {
-                body.push(Instruction::Call(self.tick));
-                Module::compute(&scope, &mut body, source);
-                body.push(Instruction::Call(function));
-            }
-        }
+        self.tick(tick, &scope, &mut body, source);
         for _ in 0..source.below(3) {
             Module::compute(&scope, &mut body, source);
         }
@@ -261,8 +320,9 @@ mod tests {
 
     #[test]
     fn modules_are_valid() {
-        for seed in 0..1_000 {
-            let wasm = program(&mut Source::new(&[], seed));
+        for seed in 0..1_000_u64 {
+            let beyond = Beyond::all_if(seed.is_multiple_of(4));
+            let wasm = program(beyond, &mut Source::new(&[], seed));
             if let Err(error) = wasmparser::validate(&wasm) {
                 panic!("seed {seed}: {error}");
             }

@@ -328,7 +328,7 @@ fn generate_from(
         Generator::WasmSmith => wasm_smith::module(header, source.rest(), settings),
         Generator::SingleOp => single_op::module(Beyond::of(header), source, settings),
         Generator::Loops => loops::module(Beyond::of(header), source, settings),
-        Generator::Interrupts => interrupts::module(source, settings),
+        Generator::Interrupts => interrupts::module(Beyond::of(header), source, settings),
         Generator::References => references::module(header, source, settings),
     }
 }

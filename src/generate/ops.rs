@@ -286,6 +286,17 @@ pub static ACCESSES: &[Access] = accesses! {
     StoreLane V128: V128Store8Lane 1 V128Store16Lane 2 V128Store32Lane 4 V128Store64Lane 8;
 };
 
+/// Those of [`ACCESSES`] that a program has, with or without vectors.
+pub fn accesses(vectors: bool) -> &'static [Access] {
+    match vectors {
+        true => ACCESSES,
+        false => &ACCESSES[..SCALAR_ACCESSES],
+    }
+}
+
+/// How many of [`ACCESSES`], from the first, are of scalars.
+const SCALAR_ACCESSES: usize = 14 + 9;
+
 /// All value instructions, scalars first.
 pub fn all() -> impl Iterator<Item = &'static Op> {
     SCALAR
@@ -336,7 +347,10 @@ mod tests {
         // conversions, select at 5 types; 236 vector instructions less 22 accesses and a constant
         // (specification 2.0, appendix A.7).
         assert_eq!(count, 123 + 5 + 8 + 5 + 213);
-        assert_eq!(ACCESSES.len(), 14 + 9 + 22);
+        assert_eq!(ACCESSES.len(), SCALAR_ACCESSES + 22);
+        let of_vectors = ACCESSES.iter().filter(|access| access.value == V128);
+        assert_eq!(of_vectors.count(), 22);
+        assert!(accesses(false).iter().all(|access| access.value != V128));
     }
 
     #[test]

@@ -21,7 +21,7 @@ const SEED: u64 = 0x5eed;
 const CANDIDATES: u64 = 1_200;
 
 /// Inputs to choose.
-const CHOSEN: usize = 40;
+const CHOSEN: usize = 42;
 
 /// Modules beside them, of each generator.
 const MODULES: usize = 3;

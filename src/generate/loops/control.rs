@@ -5,7 +5,6 @@ use wasm_encoder::{BlockType, Instruction};
 use super::MOST_WORK;
 use super::statements::Writer;
 use crate::case::module::ValType;
-use crate::generate::expr::TYPES;
 use crate::generate::sketch::encoded;
 use crate::generate::source::Source;
 
@@ -47,7 +46,7 @@ impl Writer<'_> {
         self.depth += 1;
         if source.percent(40) {
             // Both arms leave a value.
-            let ty = *source.pick(&TYPES);
+            let ty = *source.pick(self.scope.types());
             let result = encoded(ty);
             self.body.push(Instruction::If(BlockType::Result(result)));
             self.statements(1, 1, source);
@@ -193,7 +192,7 @@ impl Writer<'_> {
             }
             // The number of iterations left is an i64 on the stack, and a value is carried along.
             _ => {
-                let ty = *source.pick(&TYPES);
+                let ty = *source.pick(self.scope.types());
                 let carried = self.variable(ty, source);
                 let left = self.body.local(ValType::I64);
                 let types = [ty, ValType::I64];
@@ -234,7 +233,10 @@ impl Writer<'_> {
 
     /// A block that takes and leaves several values.
     pub(super) fn values_block(&mut self, source: &mut Source<'_>) {
-        let [first, second] = [*source.pick(&TYPES), *source.pick(&TYPES)];
+        let [first, second] = [
+            *source.pick(self.scope.types()),
+            *source.pick(self.scope.types()),
+        ];
         let block = self.program.sketch.ty(&[first, second], &[second, first]);
         let [a, b] = [self.variable(first, source), self.variable(second, source)];
         self.value(first, source);

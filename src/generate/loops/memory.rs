@@ -5,7 +5,7 @@ use wasm_encoder::Instruction;
 use super::program::sum;
 use super::statements::Writer;
 use crate::case::module::ValType;
-use crate::generate::ops::{ACCESSES, AccessCode};
+use crate::generate::ops::{AccessCode, accesses};
 use crate::generate::sketch::{load_of, mem_arg_of, store_of};
 use crate::generate::source::Source;
 
@@ -21,11 +21,38 @@ impl Writer<'_> {
         }
     }
 
+    /// Makes an address, a length or a number of pages of the i32 on top of the stack.
+    fn index(&mut self) {
+        if self.scope.memory64 {
+            self.body.push(Instruction::I64ExtendI32U);
+        }
+    }
+
+    /// Assigns a number of pages to a variable.
+    fn assign_pages(&mut self, variable: u32) {
+        if self.scope.memory64 {
+            self.body.push(Instruction::I32WrapI64);
+        }
+        self.body.push(Instruction::LocalSet(variable));
+    }
+
+    /// Writes the address that the pointer holds.
+    fn pointed(&mut self) {
+        self.body.push(Instruction::LocalGet(self.pointer));
+        self.index();
+    }
+
+    /// Writes a length.
+    fn length(&mut self, length: u32) {
+        self.body.push(Instruction::I32Const(length as i32));
+        self.index();
+    }
+
     /// Writes an address that moves with the innermost loop: at a low place, or so that the last
     /// iteration is at the end of the memory, or just past it. Returns the static offset to use.
     pub(super) fn walking_address(&mut self, bytes: u32, source: &mut Source<'_>) -> u32 {
         let Some((counter, times)) = self.counter else {
-            self.body.push(Instruction::LocalGet(self.pointer));
+            self.pointed();
             return source.below(0x100);
         };
         let stride = match source.below(4) {
@@ -61,11 +88,12 @@ impl Writer<'_> {
                 .push(Instruction::I32Const((base - offset) as i32));
             self.body.push(Instruction::I32Add);
         }
+        self.index();
         offset
     }
 
     pub(super) fn store_walking(&mut self, source: &mut Source<'_>) {
-        let access = source.pick(ACCESSES);
+        let access = source.pick(accesses(self.scope.vectors));
         let bytes = u32::from(access.bytes);
         let memory = self.memory(source);
         let offset = self.walking_address(bytes, source);
@@ -93,7 +121,7 @@ impl Writer<'_> {
     }
 
     pub(super) fn load_walking(&mut self, source: &mut Source<'_>) {
-        let access = source.pick(ACCESSES);
+        let access = source.pick(accesses(self.scope.vectors));
         let bytes = u32::from(access.bytes);
         let variable = self.variable(access.value, source);
         let memory = self.memory(source);
@@ -110,7 +138,7 @@ impl Writer<'_> {
                 self.body.push(make(memarg(offset), lane));
             }
             AccessCode::Store(_) | AccessCode::StoreLane(_) => {
-                self.body.push(Instruction::LocalGet(self.pointer));
+                self.pointed();
                 let offset = u64::from(source.below(0x1000));
                 self.body.push(load_of(access.value, memory, offset));
             }
@@ -148,13 +176,12 @@ impl Writer<'_> {
                 self.body.push(Instruction::I32Const(1));
             }
         }
-        self.body
-            .push(Instruction::MemoryGrow(memory))
-            .push(Instruction::LocalSet(variable));
+        self.index();
+        self.body.push(Instruction::MemoryGrow(memory));
+        self.assign_pages(variable);
         if source.percent(50) {
-            self.body
-                .push(Instruction::MemorySize(memory))
-                .push(Instruction::LocalSet(variable));
+            self.body.push(Instruction::MemorySize(memory));
+            self.assign_pages(variable);
         }
     }
 
@@ -162,37 +189,28 @@ impl Writer<'_> {
     pub(super) fn bulk(&mut self, source: &mut Source<'_>) {
         let kind = source.below(6);
         let memory = self.memory(source);
-        self.body.push(Instruction::LocalGet(self.pointer));
         let length = source.below(64);
         match kind {
             0..=2 => {
                 // Either the source lies behind the destination, or the other way round.
-                let distance = [
-                    Instruction::I32Const(source.below(48) as i32),
-                    Instruction::I32Add,
-                ];
+                let distance = source.below(48);
                 let upwards = source.percent(50);
-                if upwards {
-                    self.body.extend(&distance);
-                }
-                self.body.push(Instruction::LocalGet(self.pointer));
-                if !upwards {
-                    self.body.extend(&distance);
-                }
-                self.body.extend(&[
-                    Instruction::I32Const(length as i32),
-                    Instruction::MemoryCopy {
-                        src_mem: self.memory(source),
-                        dst_mem: memory,
-                    },
-                ]);
+                self.pointed_and(if upwards { distance } else { 0 });
+                self.pointed_and(if upwards { 0 } else { distance });
+                self.length(length);
+                self.body.push(Instruction::MemoryCopy {
+                    src_mem: self.memory(source),
+                    dst_mem: memory,
+                });
             }
             3 | 4 => {
+                self.pointed();
                 self.scope.leaf(ValType::I32, &mut self.body, source);
-                self.body.push(Instruction::I32Const(length as i32));
+                self.length(length);
                 self.body.push(Instruction::MemoryFill(memory));
             }
             _ => {
+                self.pointed();
                 // Longer than the segment, at times.
                 self.body.extend(&[
                     Instruction::I32Const(source.below(8) as i32),
@@ -204,5 +222,15 @@ impl Writer<'_> {
                 ]);
             }
         }
+    }
+
+    /// Writes the address that lies so many bytes behind the one that the pointer holds.
+    fn pointed_and(&mut self, distance: u32) {
+        self.body.push(Instruction::LocalGet(self.pointer));
+        if distance != 0 {
+            self.body
+                .extend(&[Instruction::I32Const(distance as i32), Instruction::I32Add]);
+        }
+        self.index();
     }
 }

@@ -1,15 +1,16 @@
 //! The state and functions of a program.
 
-use wasm_encoder::Instruction;
+use wasm_encoder::{ConstExpr, Instruction};
 
 use super::statements::Writer;
-use crate::case::module::ValType;
+use crate::case::module::{MemoryType, ValType};
 use crate::generate::beyond::Beyond;
-use crate::generate::expr::{Scope, TYPES};
+use crate::generate::expr::{Scope, types};
 use crate::generate::sketch::{Body, Origin, Sketch, computed_constant, constant_expression};
 use crate::generate::source::Source;
 
-/// Types of functions, often equal among them so that indirect calls find targets.
+/// Types of functions, often equal among them so that indirect calls find targets; those with vectors
+/// last.
 const SIGNATURES: [(&[ValType], &[ValType]); 7] = [
     (&[], &[ValType::I32]),
     (&[ValType::I32], &[ValType::I32]),
@@ -22,6 +23,17 @@ const SIGNATURES: [(&[ValType], &[ValType]); 7] = [
         &[ValType::F32, ValType::I64],
     ),
 ];
+
+/// Those of [`SIGNATURES`] that a program has, with or without vectors.
+fn signatures(vectors: bool) -> &'static [(&'static [ValType], &'static [ValType])] {
+    match vectors {
+        true => &SIGNATURES,
+        false => &SIGNATURES[..5],
+    }
+}
+
+/// How many of 100 programs have no vectors, for engines that lack them.
+const SCALAR_PERCENT: u32 = 25;
 
 /// A function that may be called.
 #[derive(Clone, Debug)]
@@ -49,6 +61,10 @@ pub(super) struct Slots {
 /// A program: its state, and what may be called by functions made from here on.
 pub(super) struct Program {
     pub(super) beyond: Beyond,
+    /// Whether there are vectors.
+    pub(super) vectors: bool,
+    /// Whether the memories are addressed by i64.
+    pub(super) memory64: bool,
     pub(super) sketch: Sketch,
     /// The initial size of the memory in pages.
     pub(super) pages: u32,
@@ -67,9 +83,11 @@ pub(super) struct Program {
 pub(super) fn module(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
     let mut program = Program {
         beyond,
+        vectors: !source.percent(SCALAR_PERCENT),
+        memory64: beyond.memory64 && source.percent(75),
         sketch: Sketch::default(),
         pages: 0,
-        memories: 1,
+        memories: 0,
         globals: Vec::new(),
         callees: Vec::new(),
         slots: Vec::new(),
@@ -96,7 +114,7 @@ pub(super) fn module(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
 impl Program {
     fn imported_functions(&mut self, source: &mut Source<'_>) {
         for name in 0..source.below(3) {
-            let (params, results) = *source.pick(&SIGNATURES);
+            let (params, results) = *source.pick(signatures(self.vectors));
             let ty = self.sketch.ty(params, results);
             let function = self
                 .sketch
@@ -123,27 +141,24 @@ impl Program {
         };
 
         self.pages = *source.pick(&[1, 1, 2, 3]);
-        let maximum = source
-            .percent(50)
-            .then(|| u64::from(self.pages + source.below(5)));
-        let memory = origin(40, source);
-        self.sketch.memory(memory, u64::from(self.pages), maximum);
+        let mut memory = origin(40, source);
+        self.memory(memory, source);
         if self.beyond.multi_memory {
-            let mut imported = memory;
             for _ in 0..source.range(1, 2) {
                 if source.percent(40) {
-                    imported = Origin::Defined;
+                    memory = Origin::Defined;
                 }
-                let maximum = source
-                    .percent(50)
-                    .then(|| u64::from(self.pages + source.below(5)));
-                self.sketch.memory(imported, u64::from(self.pages), maximum);
-                self.memories += 1;
+                self.memory(memory, source);
             }
         }
         let mut bytes = vec![0; source.below(200) as usize];
         source.rng().fill(&mut bytes);
-        self.sketch.active_data(source.below(512), &bytes);
+        let place = source.below(512);
+        let place = match self.memory64 {
+            true => ConstExpr::i64_const(i64::from(place)),
+            false => ConstExpr::i32_const(place as i32),
+        };
+        self.sketch.data_at(0, &place, &bytes);
         self.data_segment = self.sketch.passive_data(&bytes);
 
         let tables = source.range(1, 2);
@@ -164,7 +179,7 @@ impl Program {
         let globals = source.below(6);
         let imported = source.below(globals + 1);
         for global in 0..globals {
-            let ty = *source.pick(&TYPES);
+            let ty = *source.pick(types(self.vectors));
             let mutable = source.percent(80);
             let mut rng = source.rng();
             let value = palette.value(ty, &mut rng);
@@ -184,20 +199,37 @@ impl Program {
         }
     }
 
+    /// Adds a memory.
+    fn memory(&mut self, origin: Origin, source: &mut Source<'_>) {
+        let maximum = source
+            .percent(50)
+            .then(|| u64::from(self.pages + source.below(5)));
+        let ty = MemoryType {
+            min: u64::from(self.pages),
+            max: maximum,
+            memory64: self.memory64,
+        };
+        let name = format!("memory{}", self.memories);
+        self.sketch.memory_of(ty, origin, &name);
+        self.memories += 1;
+    }
+
     /// Adds a function over what there is so far.
     fn function(&mut self, leaf: bool, source: &mut Source<'_>) {
-        let (params, results) = *source.pick(&SIGNATURES);
+        let (params, results) = *source.pick(signatures(self.vectors));
         let mut body = Body::new(params.len());
         let mut scope = Scope::new();
         for (local, ty) in params.iter().enumerate() {
             scope.variable(*ty, local as u32);
         }
-        for ty in TYPES {
-            let local = body.local(ty);
-            scope.variable(ty, local);
+        for ty in types(self.vectors) {
+            let local = body.local(*ty);
+            scope.variable(*ty, local);
         }
         let pointer = body.local(ValType::I32);
         scope.memory = Some((pointer, 0x100));
+        scope.memory64 = self.memory64;
+        scope.vectors = self.vectors;
         scope.relaxed = self.beyond.relaxed_simd;
 
         let mut writer = Writer::new(self, scope, body, pointer, leaf);

@@ -5,7 +5,7 @@ use wasm_encoder::Instruction;
 use super::MOST_WORK;
 use super::program::{Callee, Program, sum};
 use crate::case::module::ValType;
-use crate::generate::expr::{Scope, TYPES};
+use crate::generate::expr::Scope;
 use crate::generate::sketch::Body;
 use crate::generate::source::{PieceKind, Source};
 
@@ -103,7 +103,7 @@ impl<'p> Writer<'p> {
 
     /// `variable = expression`, rarely of an instruction that may trap.
     pub(super) fn assign(&mut self, source: &mut Source<'_>) {
-        let ty = *source.pick(&TYPES);
+        let ty = *source.pick(self.scope.types());
         self.scope.traps = source.percent(2);
         let depth = source.range(1, 2);
         self.scope.expression(ty, depth, &mut self.body, source);
@@ -114,7 +114,7 @@ impl<'p> Writer<'p> {
 
     /// `variable += expression`: a value that lives across iterations.
     fn accumulate(&mut self, source: &mut Source<'_>) {
-        let ty = *source.pick(&TYPES);
+        let ty = *source.pick(self.scope.types());
         let variable = self.variable(ty, source);
         self.body.push(Instruction::LocalGet(variable));
         self.scope.expression(ty, 1, &mut self.body, source);
