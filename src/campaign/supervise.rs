@@ -41,6 +41,14 @@ const IDLE_FACTOR: u32 = 10;
 /// How often starting a worker is tried again when somebody kills it meanwhile.
 const STARTS: u32 = 10;
 
+/// What the program's allocator (`main.rs`) is told in a worker: not to ask the system for NUMA nodes,
+/// which a confined process may not, and to make memory writable as it is used, since what is writable
+/// is counted against the worker.
+const ALLOCATOR_OPTIONS: [(&str, &str); 2] = [
+    ("MIMALLOC_USE_NUMA_NODES", "1"),
+    ("MIMALLOC_ARENA_EAGER_COMMIT", "0"),
+];
+
 /// What a case may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -189,6 +197,7 @@ impl<A: DeserializeOwned> Worker<A> {
             .arg0("parallax")
             .arg(command)
             .arg(format!("{CONFINE_OPTION}={layers}"))
+            .envs(ALLOCATOR_OPTIONS)
             .stdin(OwnedFd::from(theirs.try_clone()?))
             .stdout(OwnedFd::from(theirs))
             .stderr(flight.standard_error()?)

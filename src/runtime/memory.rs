@@ -24,6 +24,11 @@ pub const SLOT_BYTES: u64 = (8 << 30) + (1 << 20);
 /// How many bytes of a slot are zeroed by hand when it is given back; beyond, its pages are.
 const ZERO_BY_HAND: u64 = 256 << 10;
 
+/// What is looked at before it is written: of most memories most is never touched, and to read a page
+/// that nobody has written costs the system far less than to write it.
+type BlockOfMemory = [u8; 4096];
+static ZEROES: BlockOfMemory = [0; 4096];
+
 struct Slot {
     base: NonNull<u8>,
     accessible: u64,
@@ -111,12 +116,22 @@ impl Slot {
         Ok(())
     }
 
+    /// The blocks of its first bytes, a number of wasm pages that are accessible.
+    fn blocks(&mut self, bytes: u64) -> &mut [BlockOfMemory] {
+        debug_assert!(bytes <= self.accessible && bytes.is_multiple_of(PAGE_BYTES));
+        let count = bytes as usize / ZEROES.len();
+        // SAFETY: the first `accessible` bytes are readable and writable, no other slice of them is
+        // alive, and no generated code runs while this one is.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().cast(), count) }
+    }
+
     /// Makes all of it zero again, of which only the first `used` bytes may not be.
     fn clear(&mut self, used: u64) -> io::Result<()> {
         let used = used.min(self.accessible);
         if used <= ZERO_BY_HAND {
-            // SAFETY: the first `accessible` bytes are writable, and no slice of them is alive.
-            unsafe { std::ptr::write_bytes(self.base.as_ptr(), 0, used as usize) };
+            for block in self.blocks(used).iter_mut().filter(|it| **it != ZEROES) {
+                *block = ZEROES;
+            }
             return Ok(());
         }
         // SAFETY: the range lies within the slot's own private anonymous mapping, whose pages
@@ -200,13 +215,9 @@ impl Memory {
         if self.moves {
             let mut slot = pool.take(new * PAGE_BYTES).ok()?;
             let used = self.slot.accessible;
-            // SAFETY: both ranges are accessible, and two slots do not overlap.
-            unsafe {
-                std::ptr::copy_nonoverlapping(
-                    self.slot.base.as_ptr(),
-                    slot.base.as_ptr(),
-                    used as usize,
-                );
+            let (from, to) = (self.slot.blocks(used), slot.blocks(used));
+            for (from, to) in from.iter().zip(to).filter(|(from, _)| **from != ZEROES) {
+                *to = *from;
             }
             std::mem::swap(&mut self.slot, &mut slot);
             pool.changes += 1;
