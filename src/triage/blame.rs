@@ -26,6 +26,7 @@
 //! | one of Wasmtime's | one of the others or of ours | that engine |
 //! | several of Wasmtime's | one of ours | Wasmtime |
 //! | some of Wasmtime's and of ours | | what the table above says, or the reference |
+//! | some of ours | one of Wasmtime's | what the table above says, and not the reference |
 //!
 //! What the table leaves open, [`super::localise`] settles by experiment.
 
@@ -363,7 +364,13 @@ fn guess<S: AsRef<str>>(differ: &[S], agree: &[S]) -> (Layer, Vec<Layer>) {
         .filter_map(|engine| Layer::of_wasmtime(engine.as_ref()))
         .collect();
     if theirs.is_empty() {
-        return guess_of_ours(differ, &ours(agree));
+        let right = ours(agree);
+        let (layer, mut or) = guess_of_ours(differ, &right);
+        // What has nothing in common with the reference says the same as it.
+        if right.len() < agree.len() {
+            or.retain(|layer| *layer != Layer::Reference);
+        }
+        return (layer, or);
     }
     let differ = ours(differ);
     if !differ.is_empty() {
@@ -541,8 +548,10 @@ mod tests {
         ] {
             assert_eq!(layer(&[engine], &ours), (blamed, true));
             assert_eq!(layer(&[engine], &[]), (blamed, false));
-            // What it agrees with says nothing of ours.
-            assert_eq!(layer(&["x86_64"], &[engine]).0, Layer::Translation);
+            // That it agrees tells the reference from ours, and nothing of ours from each other.
+            let blame = Blame::of_engines(&["x86_64"], &[engine]);
+            assert_eq!(blame.layer, Layer::Translation);
+            assert!(!blame.or.contains(&Layer::Reference));
         }
         assert_eq!(layer(&["wasmtime"], &["pulley"]), (Layer::Wasmtime, true));
         assert_eq!(layer(&["winch", "pulley"], &ours), (Layer::Wasmtime, true));
