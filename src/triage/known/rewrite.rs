@@ -4,12 +4,23 @@ use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{Encode, Instruction, RawSection};
 use wasmparser::{FunctionBody, Operator, OperatorsReader, Parser, Payload};
 
-use crate::case::Module;
 use crate::case::module::ValType;
+use crate::case::{Case, Module};
 use crate::generate::sketch::encoded;
 
 /// Replaces instructions of one body.
 pub type Rewrite = fn(&Module, &mut Body<'_>) -> Result<(), wasmparser::BinaryReaderError>;
+
+/// The case with a rewrite done in every body of its modules. `None` if nothing is replaced.
+pub fn rewritten_case(case: &Case, rewrite: Rewrite) -> Option<Case> {
+    let mut changed: Option<Case> = None;
+    for (position, module) in case.modules.iter().enumerate() {
+        if let Some(rewritten) = rewritten(module, rewrite) {
+            changed.get_or_insert_with(|| case.clone()).modules[position] = rewritten;
+        }
+    }
+    changed
+}
 
 /// The module with a rewrite done in every body. `None` if nothing is replaced. It is not validated
 /// again, and which instructions it holds is said of the module as it was.
