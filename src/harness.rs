@@ -345,8 +345,8 @@ fn note(known: &mut Vec<&'static KnownFault>, fault: &'static KnownFault) {
     }
 }
 
-/// The known faults of a subject that explain what is found about it, and how it compares without: under
-/// settings that avoid the first of them it agrees, but for others.
+/// The known faults of a subject that explain what is found about it, and how it compares without: of a case
+/// changed so that it avoids the first of them it agrees, but for others.
 fn avoid_known(
     comparison: &Comparison,
     reference: &Observation,

@@ -11,7 +11,7 @@
 //! - A fault of a subject is told by what the runtime says about the instruction that did it, in the
 //!   outcome or as a remark on the finding ([`subject_fault`]). Only the finding that says so is taken out of the verdict.
 //! - Where the runtime cannot tell, since nothing happens that should, the subject runs the case once
-//!   more under settings that avoid the cause ([`avoidable_in_subject`]), if the finding and the module
+//!   more, changed so that it avoids the cause ([`avoidable_in_subject`]), if the finding and the module
 //!   are of the fault's kind.
 //! - A fault that corrupts the engine's own memory, or that is easily made up for, is not let happen by
 //!   our engine over it ([`KnownFault::is_averted`]).
@@ -349,7 +349,7 @@ pub fn subject_fault(
 }
 
 /// The known faults of a subject, of some version, that may be behind these findings about a case:
-/// each with the case under settings under which it does not show. It was met if the subject then
+/// each with the case changed so that it does not show. It was met if the subject then
 /// agrees.
 pub fn avoidable_in_subject(
     findings: &[Finding],
