@@ -50,7 +50,7 @@ pub(super) fn module(
     Ok(Generated {
         wasm: program::module(Beyond::of(header), is_half, source),
         plan: CallPlan {
-            budget: 10,
+            budget: 9,
             rounds: 3,
             collects: 12,
         },

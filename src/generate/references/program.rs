@@ -40,6 +40,9 @@ const SIGNATURES: [Signature; 9] = [
 /// How deep functions that count down may go, a mask.
 pub(super) const DEEPEST: i32 = 7;
 
+/// How many statements a function that calls no other mostly has at most.
+const MOST_IN_LEAF: u32 = 2;
+
 /// A function that may be called.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Callee {
@@ -111,11 +114,11 @@ pub(super) fn module(beyond: Beyond, is_half: bool, source: &mut Source<'_>) -> 
     program.segments_of_objects(source);
     program.function(true, source);
     program.functions_in_tables(source);
-    if source.percent(18) {
+    if source.percent(14) {
         program.count_down(source);
     }
     program.function(false, source);
-    if source.percent(8) && !is_half {
+    if source.percent(4) && !is_half {
         program.function(false, source);
     }
     program.sketch.finish()
@@ -312,7 +315,10 @@ impl Program {
     fn function(&mut self, leaf: bool, source: &mut Source<'_>) {
         let signature = *source.pick(&SIGNATURES);
         let (low, high) = self.statements;
-        let low = low - u32::from(leaf && low > 1);
+        let (low, high) = match leaf {
+            true => (1, high.min(MOST_IN_LEAF)),
+            false => (low, high),
+        };
         let mut writer = Writer::new(self, signature, leaf);
         writer.statements(low, high, source);
         writer.end(source);

@@ -9,7 +9,7 @@ use crate::generate::sketch::Body;
 use crate::generate::source::{PieceKind, Source};
 
 /// Bytes of code beyond which a function gets no further statements.
-const MOST_CODE: usize = 80;
+const MOST_CODE: usize = 72;
 
 /// A function being written.
 pub(super) struct Writer<'p> {
