@@ -140,12 +140,14 @@ fn is_module(data: &[u8]) -> bool {
 fn mutated(generators: Generators, data: &[u8], max_size: usize, rng: &mut Rng) -> Option<Mutated> {
     let mut outline = Outline::of(data)?;
     match rng.below(100) {
-        // Another program under the same settings, with the same calls. What is new to the code under test
-        // comes of this more often than of any change to a program.
+        // Another program, under the same settings and with the same calls or not. What is new to the code
+        // under test comes of this more often than of any change to a program.
         0..=49 => {
             rng.fill(&mut outline.head[head::SHAPE]);
-            if rng.percent(40) {
-                rng.fill(&mut outline.head[..=head::LINKING]);
+            match rng.below(10) {
+                0..=2 => rng.fill(&mut outline.head),
+                3..=5 => rng.fill(&mut outline.head[..=head::LINKING]),
+                _ => {}
             }
             let mut input = outline.head.to_vec();
             generators.steer(&mut input);
