@@ -10,6 +10,7 @@ pub mod features;
 pub mod host;
 pub mod link;
 pub mod module;
+pub(crate) mod nans;
 pub mod normalise;
 pub mod opcodes;
 mod provide;

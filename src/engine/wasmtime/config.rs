@@ -29,8 +29,8 @@ pub struct Knobs {
     /// Whether traps are raised by signals. If not, code checks whatever could trap, and does so
     /// without mitigations of speculation.
     signals: bool,
-    /// Whether all NaNs are made alike. Winch cannot.
-    pub canonicalise_nans: bool,
+    /// Whether all NaNs are made alike. Winch cannot; there, modules see to that.
+    canonicalise_nans: bool,
     /// The collector; `None` in Winch, which has no managed references.
     pub collector: Option<Managed>,
     lazy_tables: bool,

@@ -4,6 +4,9 @@
 //! Wasmtime has no way to say which function a reference is to, but the address of the record that
 //! stands for it, which an instance has for each of its functions, imported ones included. A
 //! function that is imported is therefore exported, too, if a reference to it may be made.
+//!
+//! Winch leaves NaNs as they come. Where a case lets their bits show, what it gets is a module that makes
+//! them canonical by itself.
 
 use std::borrow::Cow;
 
@@ -13,6 +16,7 @@ use wasm_encoder::{ExportKind, ExportSection};
 use crate::case::Module;
 use crate::case::custom::copy_custom_sections;
 use crate::case::module::{ConstExpr, ConstOp};
+use crate::case::nans::canonicalised;
 
 /// A module as Wasmtime gets it, and under which name each imported function is exported in it.
 pub struct Prepared<'m> {
@@ -22,11 +26,20 @@ pub struct Prepared<'m> {
     pub names: Vec<(u32, String)>,
 }
 
-/// Exports the imported functions that references may be made to.
+/// Exports the imported functions that references may be made to, and has the module itself make its
+/// NaNs canonical if that is asked for.
 ///
 /// # Errors
 /// What the encoder says; not for a module that is valid.
-pub fn prepare<'m>(module: &Module, wasm: Cow<'m, [u8]>) -> Result<Prepared<'m>, String> {
+pub fn prepare<'m>(
+    module: &Module,
+    wasm: Cow<'m, [u8]>,
+    canonicalise: bool,
+) -> Result<Prepared<'m>, String> {
+    let wasm = match canonicalise {
+        true => Cow::Owned(canonicalised(module, &wasm)?),
+        false => wasm,
+    };
     let mut names = Vec::new();
     let imported = module.imported_functions();
     let mut referred = vec![false; imported as usize];

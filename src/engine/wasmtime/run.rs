@@ -80,7 +80,7 @@ impl<'run> WasmtimeRun<'run> {
         let modules = case
             .modules
             .iter()
-            .map(|module| compile(kept, flavour, module, segments::without_start(module)))
+            .map(|module| compile(kept, flavour, case, module, segments::without_start(module)))
             .collect::<Result<_, _>>()?;
         let mut store = Store::new(&kept.engine, Data::new(case, knobs));
         store.limiter(|data| &mut data.limits);
@@ -211,8 +211,14 @@ impl<'run> WasmtimeRun<'run> {
             Some(stop) => {
                 let wasm = segments::with_segments_stopped(&segments::without_start(decoded), stop)
                     .map_err(Outcome::Failed)?;
-                compile(&self.kept, self.flavour, decoded, Cow::Owned(wasm))
-                    .map_err(|refusal| Outcome::Failed(refusal.to_string()))?
+                compile(
+                    &self.kept,
+                    self.flavour,
+                    self.case,
+                    decoded,
+                    Cow::Owned(wasm),
+                )
+                .map_err(|refusal| Outcome::Failed(refusal.to_string()))?
             }
         };
         let made = Instance::new(&mut self.store, &compiled, &imports);
@@ -439,14 +445,16 @@ fn call(
     called.map_err(|error| outcome::of_call(&error, store.as_context().data().armed))
 }
 
-/// Compiles a module.
+/// Compiles a module of a case.
 fn compile(
     kept: &Kept,
     flavour: Flavour,
+    case: &Case,
     decoded: &decoded::Module,
     wasm: Cow<'_, [u8]>,
 ) -> Result<(Module, Arc<Names>), Refusal> {
-    let prepared = module::prepare(decoded, wasm).map_err(Refusal::Failed)?;
+    let canonicalise = case.settings.canonicalise_nans && flavour == Flavour::Winch;
+    let prepared = module::prepare(decoded, wasm, canonicalise).map_err(Refusal::Failed)?;
     let module = Module::from_binary(&kept.engine, &prepared.wasm)
         .map_err(|error| outcome::of_compilation(&error, flavour))?;
     let exported = (0..).zip(&decoded.function_exports);
@@ -461,11 +469,6 @@ fn compile(
 /// Whether Wasmtime can do what a case asks of it.
 fn supports(case: &Case, knobs: &Knobs) -> Result<(), Refusal> {
     let unsupported = |what: &str| Err(Refusal::Unsupported(what.to_string()));
-    // The settings let the bits of a NaN show, for engines that make all alike.
-    let canonical = !case.settings.canonicalise_nans || knobs.canonicalise_nans;
-    if !canonical && case.modules.iter().any(computes_floats) {
-        return unsupported("canonical NaNs in Winch");
-    }
     let uses_externref = || case.modules.iter().any(|module| module.uses_externref);
     if knobs.collector.is_none() && uses_externref() {
         return unsupported("externref in Winch");
@@ -474,22 +477,6 @@ fn supports(case: &Case, knobs: &Knobs) -> Result<(), Refusal> {
         return unsupported("destructors that move tables");
     }
     Ok(())
-}
-
-/// Whether a module has an instruction of which the result may be a NaN of any bits.
-fn computes_floats(module: &decoded::Module) -> bool {
-    module.opcodes.names().any(|name| {
-        let Some((of, operation)) = name.split_once('.') else {
-            return false;
-        };
-        let computes = [
-            "add", "sub", "mul", "div", "sqrt", "ceil", "floor", "trunc", "nearest", "min", "max",
-            "demote", "promote",
-        ];
-        // Names of conversions go on after the operation.
-        let operation = operation.split('_').next().unwrap_or_default();
-        matches!(of, "f32" | "f64" | "f32x4" | "f64x2") && computes.contains(&operation)
-    })
 }
 
 /// The functions that a module imports, in order.

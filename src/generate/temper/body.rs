@@ -4,8 +4,8 @@ use wasm_encoder::reencode::Reencode;
 use wasm_encoder::{BlockType, Encode, Instruction, ValType};
 use wasmparser::{FunctionBody, Operator};
 
-use super::nans::computes;
 use super::{ENTRY_COST, Pass, Result_};
+use crate::case::nans::computes;
 
 /// Fuel is charged in units of this many bytes of a bulk operation.
 const BULK_BYTES_LOG2: i32 = 8;
@@ -226,7 +226,8 @@ impl Pass<'_> {
         if self.temper.canonicalise
             && let Some(float) = computes(&operator)
         {
-            body.canonicalise(float);
+            let local = body.scratch(float.ty(), 0);
+            body.extend(&float.canonicalisation(local));
         }
         Ok(())
     }

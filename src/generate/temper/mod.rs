@@ -19,7 +19,6 @@
 
 mod body;
 mod flow;
-mod nans;
 mod operands;
 #[cfg(test)]
 mod tests;
