@@ -5,6 +5,8 @@
 //! format wants it, types as they are used. So a reducer removes, replaces and defines items without
 //! a thought for who else refers to them, and what refers to something removed is no module.
 
+use std::collections::HashSet;
+
 use wasmparser::{Parser, Payload};
 
 use super::op::{Op, Space};
@@ -123,8 +125,11 @@ impl Program {
         }
         program.imports(module)?;
         program.bodies(module)?;
-        for segment in &module.elements {
-            program.elements.push(Some(Elements {
+        let named = program.named_elements();
+        for (index, segment) in (0..).zip(&module.elements) {
+            // What declares functions, and does nothing else, is made anew whenever a module is encoded.
+            let declares = segment.mode == SegmentMode::Declared && !named.contains(&index);
+            program.elements.push((!declares).then(|| Elements {
                 mode: segment.mode.clone(),
                 element: segment.element,
                 items: segment.items.clone(),
@@ -190,6 +195,20 @@ impl Program {
             }
         }
         Some(())
+    }
+
+    /// The element segments that code names.
+    fn named_elements(&self) -> HashSet<u32> {
+        let mut named = HashSet::new();
+        let code = self.functions.iter().flat_map(|item| &item.what.code);
+        for op in code.filter(|op| matches!(op, Op::TableInit { .. } | Op::ElemDrop(_))) {
+            op.clone().for_each_index(|space, index| {
+                if space == Space::Elements {
+                    named.insert(*index);
+                }
+            });
+        }
+        named
     }
 
     /// Removes what nothing refers to that is exported, started, or shown by being changed: data and

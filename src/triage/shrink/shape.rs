@@ -1,9 +1,10 @@
 //! What stands on the operand stack, and in how many blocks one is, before every instruction of a
 //! function: what a reducer has to know to take out a stretch of code and leave valid code behind.
 
-use wasmparser::{Parser, ValidPayload, Validator, WasmFeatures};
+use wasmparser::{Parser, ValidPayload, Validator};
 
 use super::program::val_type;
+use crate::case::decode::FEATURES;
 use crate::case::module::ValType;
 
 /// The state before an instruction.
@@ -19,7 +20,7 @@ pub(super) struct Before {
 
 /// The state before each instruction of the `function`-th body of a valid module.
 pub(super) fn of_body(wasm: &[u8], function: usize) -> Option<Vec<Before>> {
-    let mut validator = Validator::new_with_features(WasmFeatures::WASM2);
+    let mut validator = Validator::new_with_features(FEATURES);
     let mut bodies = 0;
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload.ok()?;
