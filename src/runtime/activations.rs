@@ -68,6 +68,12 @@ impl Activations {
         bumped.chain(self.kept.iter().copied()).collect()
     }
 
+    /// Whether it holds a reference.
+    pub fn holds(&self, reference: u64) -> bool {
+        let mut bumped = (0..self.bumped()).map(|index| self.bump.read_u64(index * POINTER_BYTES));
+        bumped.any(|object| object == reference) || self.kept.contains(&reference)
+    }
+
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
         self.bumped() == 0 && self.kept.is_empty()

@@ -388,6 +388,7 @@ impl Store<'_> {
     }
 
     fn table_grow_externref(&mut self, instance: u32, index: u32, delta: u32, init: u64) -> Answer {
+        self.handed_on(init);
         let table = self.table_number(instance, index);
         let Some(old) = self.tables[table].table.grow(delta) else {
             if self.planted(Fault::FailedGrowLeaks) {
@@ -430,6 +431,7 @@ impl Store<'_> {
         value: u64,
         len: u32,
     ) -> Answer {
+        self.handed_on(value);
         let table = self.table_number(instance, index);
         self.check_elements(table, dst, len)?;
         let count = !self.planted(Fault::TableFillNoCount);
@@ -475,6 +477,7 @@ impl Store<'_> {
     }
 
     fn externref_global_set(&mut self, instance: u32, index: u32, value: u64) -> Answer {
+        self.handed_on(value);
         let number = self.made(instance).globals[index as usize] as usize;
         self.retain(value);
         let (block, offset) = self.site(&self.globals[number].site);

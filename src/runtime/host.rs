@@ -242,6 +242,7 @@ impl<'case> Store<'case> {
             .map(|(index, _)| read(index) as u64)
             .collect();
         for reference in &held {
+            self.handed_on(*reference);
             self.retain(*reference);
         }
         let counts = self.live_counts();

@@ -60,6 +60,24 @@ impl Store<'_> {
         self.destroy(object);
     }
 
+    /// Generated code hands on a reference, to a host function, to a builtin, or to the host that called
+    /// it. It was on the stack, so the activations table holds it, unless a collection did not see it
+    /// there: then only luck has kept the object alive.
+    pub(super) fn handed_on(&mut self, reference: u64) {
+        if reference == 0 || self.activations.holds(reference) {
+            return;
+        }
+        // What is no object, or no longer, shows itself.
+        if let Some(object) = self.objects.at(reference)
+            && self.objects.alive(object)
+        {
+            self.violated(
+                object,
+                "was on the stack, and the activations table does not hold it",
+            );
+        }
+    }
+
     /// Collects: gives up every reference in the activations table that no frame mentions.
     pub(super) fn collect(&mut self) {
         let mut roots = Vec::new();

@@ -19,7 +19,7 @@ use super::misaligned::SseInstruction;
 use super::objects::{ObjectIndex, Objects};
 use super::watchdog::Interrupts;
 use super::widened;
-use crate::case::module::FuncType;
+use crate::case::module::{FuncType, ValType};
 use crate::case::{Case, Host};
 use crate::codegen::trampolines::VALUE_BYTES;
 use crate::score::Fault;
@@ -333,9 +333,13 @@ impl<'case> Store<'case> {
         ))
     }
 
-    fn take_results(&self, ty: &FuncType) -> Outcome {
-        let results = ty.results.iter().enumerate().map(|(index, ty)| {
-            self.value_of_raw(self.values.read_u128(index as u32 * VALUE_BYTES), *ty)
+    fn take_results(&mut self, ty: &FuncType) -> Outcome {
+        let results = (0..).zip(&ty.results).map(|(index, ty)| {
+            let raw = self.values.read_u128(index * VALUE_BYTES);
+            if *ty == ValType::ExternRef {
+                self.handed_on(raw as u64);
+            }
+            self.value_of_raw(raw, *ty)
         });
         Outcome::Returned(results.collect())
     }

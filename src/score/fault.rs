@@ -99,6 +99,9 @@ faults! {
     /// Block parameters made by SSA construction are in no stack map, as in `cranelift-frontend`
     /// itself.
     BlockParameterNotInStackMap = "block-parameter-not-in-stack-map",
+    /// What lives through a loop shares its stack slot with what is defined in it, as in
+    /// `cranelift-frontend` itself.
+    LoopSlotShared = "loop-slot-shared",
     /// The parameters of functions are in no stack map.
     ParameterNotInStackMap = "parameter-not-in-stack-map",
     /// The results of calls are in no stack map.
@@ -164,6 +167,7 @@ impl Fault {
             | Fault::WriteBarrierDropAtOne
             | Fault::SelectNotInStackMap
             | Fault::BlockParameterNotInStackMap
+            | Fault::LoopSlotShared
             | Fault::ParameterNotInStackMap
             | Fault::ResultNotInStackMap => Layer::Translation,
             Fault::MemoryCopyForwards

@@ -630,6 +630,7 @@ impl FuncEnvironment for Environment<'_> {
         _state: &FuncTranslationState,
     ) -> WasmResult<()> {
         self.declare_flows(builder);
+        self.hold_slots_in_loops(builder);
         Ok(())
     }
 

@@ -8,7 +8,7 @@
 //! - [`builtins`]: the runtime's functions, in one table
 //! - [`environment`]: the state for one function, and the hooks' dispatch
 //! - `calls`, `tables`, `references`, `globals`, `memories`, `interrupts`: the hooks
-//! - `stack_maps`: which values a collection must find
+//! - `stack_maps`, `stack_slots`: which values a collection must find, and that it does in loops
 
 pub mod builtins;
 mod calls;
@@ -19,6 +19,7 @@ pub mod layout;
 pub mod memories;
 mod references;
 mod stack_maps;
+mod stack_slots;
 mod tables;
 
 use cranelift_codegen::ir;

@@ -27,8 +27,10 @@ use crate::score::Fault;
 /// The references in a function, as far as they are known.
 #[derive(Default)]
 pub(super) struct References {
-    values: EntitySet<ir::Value>,
-    any: bool,
+    /// Those that are declared.
+    pub(super) values: EntitySet<ir::Value>,
+    /// Whether there are any.
+    pub(super) any: bool,
     /// The results of selects of references.
     selects: Vec<ir::Inst>,
 }

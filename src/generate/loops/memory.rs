@@ -190,12 +190,15 @@ impl Writer<'_> {
         let kind = source.below(6);
         let memory = self.memory(source);
         let length = source.below(64);
+        // Outside, but not without the upper half; seldom, since it ends everything.
+        let outside = self.scope.memory64 && source.percent(8);
         match kind {
             0..=2 => {
                 // Either the source lies behind the destination, or the other way round.
                 let distance = source.below(48);
                 let upwards = source.percent(50);
                 self.pointed_and(if upwards { distance } else { 0 });
+                self.beyond(outside);
                 self.pointed_and(if upwards { 0 } else { distance });
                 self.length(length);
                 self.body.push(Instruction::MemoryCopy {
@@ -205,12 +208,14 @@ impl Writer<'_> {
             }
             3 | 4 => {
                 self.pointed();
+                self.beyond(outside);
                 self.scope.leaf(ValType::I32, &mut self.body, source);
                 self.length(length);
                 self.body.push(Instruction::MemoryFill(memory));
             }
             _ => {
                 self.pointed();
+                self.beyond(outside);
                 // Longer than the segment, at times.
                 self.body.extend(&[
                     Instruction::I32Const(source.below(8) as i32),
@@ -221,6 +226,14 @@ impl Writer<'_> {
                     },
                 ]);
             }
+        }
+    }
+
+    /// Moves the address of 64 bits on top of the stack outside, if it is to be there.
+    fn beyond(&mut self, outside: bool) {
+        if outside {
+            self.body
+                .extend(&[Instruction::I64Const(1 << 32), Instruction::I64Or]);
         }
     }
 

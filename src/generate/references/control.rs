@@ -2,7 +2,7 @@
 
 use wasm_encoder::{BlockType, Instruction};
 
-use super::program::{Callee, DEEPEST, Slots};
+use super::program::{Callee, DEEPEST, Slots, null};
 use super::statements::Writer;
 use crate::case::module::ValType;
 use crate::generate::source::Source;
@@ -38,6 +38,15 @@ impl Writer<'_> {
         deep
     }
 
+    /// Takes what flowed to here, often after a collection, before which nothing but the stack may have
+    /// held it.
+    fn consume_later(&mut self, flow: &[ValType], source: &mut Source<'_>) {
+        if !flow.is_empty() && source.percent(35) {
+            self.collect();
+        }
+        self.consume(flow, source);
+    }
+
     /// `if` with objects that both arms take and give.
     pub(super) fn branch(&mut self, source: &mut Source<'_>) {
         if self.too_deep(source) {
@@ -62,7 +71,117 @@ impl Writer<'_> {
             writer.statements(0, 1, source);
         });
         self.body.push(Instruction::End);
-        self.consume(flow, source);
+        self.consume_later(flow, source);
+    }
+
+    /// A local that is set on one way of two, and behind a collection again on one way of two, before it is
+    /// read. Nothing but a value that SSA construction makes where ways meet holds the object meanwhile.
+    ///
+    /// ```text
+    /// if  object; local = it  else?  object; local = it  end
+    /// collect
+    /// if  object; local = it  end
+    /// consume local
+    /// ```
+    pub(super) fn set_on_a_way(&mut self, source: &mut Source<'_>) {
+        if self.too_deep(source) || !self.affords(8) {
+            return self.collect();
+        }
+        let local = *source.pick(&self.objects);
+        for last in [false, true] {
+            self.number(source);
+            self.body.push(Instruction::If(BlockType::Empty));
+            self.set_to_new(local, source);
+            if !last && source.percent(50) {
+                self.body.push(Instruction::Else);
+                self.set_to_new(local, source);
+            }
+            self.body.push(Instruction::End);
+            if !last {
+                self.collect();
+            }
+        }
+        self.body.push(Instruction::LocalGet(local));
+        self.consume_object(source);
+    }
+
+    /// A loop at the top of which a local is used that was set before it, and further down of which another
+    /// is set that is used behind it: both live through the loop, but one of them alone beyond.
+    ///
+    /// ```text
+    /// object; one = it
+    /// counter = times
+    /// loop
+    ///     collect?  consume one  collect?  object; other = it
+    ///     counter -= 1; br_if 0
+    /// end
+    /// collect?  consume other  one = null
+    /// ```
+    pub(super) fn loop_around(&mut self, source: &mut Source<'_>) {
+        if self.too_deep(source) || !self.affords(20) {
+            return self.collect();
+        }
+        let times = source.range(2, 3);
+        let counter = self.body.local(ValType::I32);
+        let one = *source.pick(&self.objects);
+        let other = *source.pick(&self.objects);
+        self.set_to_new(one, source);
+        self.body.extend(&[
+            Instruction::I32Const(times as i32),
+            Instruction::LocalSet(counter),
+            Instruction::Loop(BlockType::Empty),
+        ]);
+        self.nested(times, |writer| {
+            if source.percent(85) {
+                writer.collect();
+            }
+            writer.body.push(Instruction::LocalGet(one));
+            if source.percent(60) {
+                // Where it can be seen whether a collection has seen it.
+                writer.spend(2);
+                writer.body.push(Instruction::Call(writer.program.take));
+            } else {
+                writer.consume_object(source);
+            }
+            if source.percent(50) {
+                writer.collect();
+            }
+            // What is not made by a call has a slot given out before that call.
+            if source.percent(60) {
+                writer.body.push(null(ValType::ExternRef));
+            } else {
+                writer.object(1, source);
+            }
+            writer.body.push(Instruction::LocalSet(other));
+        });
+        self.body.extend(&[
+            Instruction::LocalGet(counter),
+            Instruction::I32Const(1),
+            Instruction::I32Sub,
+            Instruction::LocalTee(counter),
+            Instruction::BrIf(0),
+            Instruction::End,
+        ]);
+        if source.percent(80) {
+            self.collect();
+        }
+        self.body.push(Instruction::LocalGet(other));
+        self.consume_object(source);
+        if source.percent(60) {
+            self.body
+                .extend(&[null(ValType::ExternRef), Instruction::LocalSet(one)]);
+        }
+    }
+
+    /// Sets a local to an object that mostly nothing else holds.
+    fn set_to_new(&mut self, local: u32, source: &mut Source<'_>) {
+        if source.percent(60) {
+            self.spend(2);
+            self.body.push(Instruction::Call(self.program.make));
+        } else {
+            self.object(0, source);
+        }
+        self.body.push(Instruction::LocalSet(local));
     }
 
     /// A loop of a few iterations that carries objects as parameters, or leaves by a branch.
@@ -114,7 +233,7 @@ impl Writer<'_> {
             Instruction::BrIf(0),
             Instruction::End,
         ]);
-        self.consume(flow, source);
+        self.consume_later(flow, source);
     }
 
     /// Two objects that `br_table` carries to one of three ends, which each do something with
@@ -164,7 +283,7 @@ impl Writer<'_> {
             }
         });
         self.body.push(Instruction::End);
-        self.consume(flow, source);
+        self.consume_later(flow, source);
     }
 
     /// Leaves the function by a tail call, or goes on.

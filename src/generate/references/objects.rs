@@ -26,7 +26,8 @@ impl Writer<'_> {
 
     fn object_of_some_kind(&mut self, depth: u32, source: &mut Source<'_>) {
         let kinds = if depth == 0 { 16 } else { 24 };
-        match source.below(kinds) {
+        let kind = source.below(kinds);
+        match kind {
             0..=4 => {
                 let local = *source.pick(&self.objects);
                 self.body.push(Instruction::LocalGet(local));
@@ -66,6 +67,10 @@ impl Writer<'_> {
             20..=21 => self.object_of_block(depth - 1, source),
             22 => self.object_of_if(depth - 1, source),
             _ => self.object_of_call(depth - 1, source),
+        }
+        // What was chosen among several is held by a value of its own.
+        if matches!(kind, 16..=17 | 20..=22) && source.percent(20) {
+            self.collect();
         }
     }
 

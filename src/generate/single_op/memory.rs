@@ -542,14 +542,14 @@ pub(super) fn bulk(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
 /// Emits an address from a parameter: as it is, low, or around the end.
 fn near(param: u32, memory: Memory, body: &mut Body, source: &mut Source<'_>) {
     let pages = memory.pages;
-    if memory.memory64 && source.percent(10) {
-        // Where the sum with a length wraps, or would be inside without its upper half.
-        body.push(Instruction::I64Const(*source.pick(&[
-            -1,
-            -8,
-            1 << 32,
-            1 << 63,
-        ])));
+    // Where the sum with a length wraps, or would be inside without the upper half.
+    let upper = match memory.memory64 && source.percent(25) {
+        true => *source.pick(&[-1, 1 << 32, 1 << 32, 1 << 40, i64::MIN]),
+        false => 0,
+    };
+    if upper == -1 {
+        let short = i64::from(source.below(9));
+        body.push(Instruction::I64Const(-1 - short));
         return;
     }
     body.push(Instruction::LocalGet(param));
@@ -568,6 +568,9 @@ fn near(param: u32, memory: Memory, body: &mut Body, source: &mut Source<'_>) {
         }
     }
     memory.index(body);
+    if upper != 0 {
+        body.extend(&[Instruction::I64Const(upper), Instruction::I64Or]);
+    }
 }
 
 /// Emits a destination and a source that are less than 16 bytes apart, either way, among the bytes
