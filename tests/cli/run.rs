@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// The program under test.
 pub const PARALLAX: &str = env!("CARGO_BIN_EXE_parallax");
@@ -71,6 +72,60 @@ pub fn parallax_reading(
     // One that does not read to the end has its reasons.
     let _ = child.stdin.take().expect("a pipe").write_all(input);
     child.wait_with_output().expect("it ends").into()
+}
+
+/// A run of the program that ends with the test, if it has not before.
+pub struct Running(Option<Child>);
+
+impl Running {
+    pub fn start(command: &mut Command) -> Running {
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running(Some(command.spawn().expect("the program runs")))
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.as_ref().expect("a run").id()
+    }
+
+    /// Sends a signal to it, such as `-INT`.
+    pub fn signal(&self, signal: &str) {
+        send(signal, &self.id().to_string());
+    }
+
+    /// Waits until it ends.
+    pub fn ended(mut self) -> Ran {
+        let child = self.0.take().expect("a run");
+        child.wait_with_output().expect("it ends").into()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Sends a signal to a process or, with `-` before its number, to a group of them.
+pub fn send(signal: &str, to: &str) {
+    let sent = Command::new("kill").args([signal, "--", to]).status();
+    assert!(sent.expect("kill runs").success());
+}
+
+/// Waits until there is something, for as long as a machine that is busy with others may take.
+pub fn awaited<T>(what: &str, mut there_is: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(it) = there_is() {
+            return it;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "no {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// A folder that goes when the test ends.

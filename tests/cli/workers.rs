@@ -1,14 +1,18 @@
 //! Workers that nothing brings down, or rather: whose going down loses nothing.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use parallax::campaign::input;
+use parallax::generate::Generators;
 use serde_json::Value;
 
-use crate::run::{Folder, PARALLAX, Ran, parallax};
+use crate::run::{Folder, PARALLAX, Ran, Running, awaited, parallax, send};
 
 /// A fault that nearly every case of one generator meets.
 const FAULT: &str = "--fault=no-interrupt-check";
@@ -223,6 +227,85 @@ fn a_case_that_is_innocent_is_found_to_be_so() {
     );
 }
 
+/// What a worker has noted that it is about to run: the case, the attempt at it, and the input.
+fn noted(worker: u32) -> Option<(u64, u64, Vec<u8>)> {
+    let file = File::open(format!("/proc/{worker}/fd/2")).ok()?;
+    let mut head = [0; 32];
+    file.read_exact_at(&mut head, 0).ok()?;
+    let (words, _) = head.as_chunks::<8>();
+    let [_, case, attempt, length] = [0, 1, 2, 3].map(|at| u64::from_le_bytes(words[at]));
+    let mut input = vec![0; length as usize];
+    file.read_exact_at(&mut input, 32).ok()?;
+    head.starts_with(b"inflight")
+        .then_some((case, attempt, input))
+}
+
+/// A run, and its only worker, which has come to its first case and never comes to the next.
+fn stuck(folder: &Folder) -> (Running, u32) {
+    let mut command = Command::new(PARALLAX);
+    command
+        .args(["fuzz", "--json", "--artifacts", &folder.file("artifacts")])
+        .args([
+            "--cases=3",
+            "--seed=5",
+            "--engines=x86_64",
+            "--mishaps=sleep@0",
+        ])
+        .process_group(0);
+    let run = Running::start(&mut command);
+    let worker = awaited("worker that has noted its input", || {
+        let mut workers = children(run.id()).into_iter();
+        workers.find(|worker| noted(*worker).is_some())
+    });
+    (run, worker)
+}
+
+#[test]
+fn an_input_is_noted_before_it_is_run() {
+    let folder = Folder::new();
+    let (_run, worker) = stuck(&folder);
+    let expected = (0, 0, input(5, 0, 0, Generators::all()));
+    assert!(noted(worker) == Some(expected));
+}
+
+/// Who runs a case does not hear that nobody listens any more.
+#[test]
+fn a_worker_that_is_stuck_ends_with_its_supervisor() {
+    let folder = Folder::new();
+    let (run, worker) = stuck(&folder);
+    run.signal("-KILL");
+    run.ended();
+    let began = Instant::now();
+    while is_worker(&worker) {
+        if began.elapsed() > Duration::from_secs(60) {
+            kill(worker);
+            panic!("{worker} lives on");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Ctrl-C in a terminal goes to all processes of a group, and is meant for the supervisor.
+#[test]
+fn an_interrupt_does_not_reach_workers() {
+    let folder = Folder::new();
+    let (run, _worker) = stuck(&folder);
+    send("-INT", &format!("-{}", run.id()));
+    let ran = run.ended();
+    let json = ran.json();
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert_eq!(
+        (&json["cases"], &json["workers_lost"]),
+        (&0.into(), &0.into())
+    );
+}
+
+/// Whether there is a process of this number, and it is a worker.
+fn is_worker(id: &u32) -> bool {
+    let command = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    command.contains("worker")
+}
+
 #[test]
 fn workers_end_with_their_supervisor() {
     let folder = Folder::new();
@@ -237,11 +320,7 @@ fn workers_end_with_their_supervisor() {
     kill(child.id());
     child.wait().expect("it ends");
     let began = Instant::now();
-    let alive = |id: &u32| {
-        let command = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
-        command.contains("worker")
-    };
-    while workers.iter().any(alive) {
+    while workers.iter().any(is_worker) {
         assert!(
             began.elapsed() < Duration::from_secs(60),
             "{workers:?} live on"
