@@ -2,6 +2,7 @@
 //! that runs it, done to see that the supervisor and the confinement hold.
 
 use std::fmt;
+use std::io;
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -46,6 +47,8 @@ mishaps! {
     Memory = "memory",
     /// Memory is taken without end, and not used.
     Reserve = "reserve",
+    /// Some memory is taken, and then nothing happens any more.
+    Hoard = "hoard",
     /// What is said to the supervisor is nonsense.
     Babble = "babble",
     /// A panic that the harness catches.
@@ -62,10 +65,18 @@ mishaps! {
     Spawn = "spawn",
     /// The supervisor is killed.
     KillParent = "kill-parent",
+    /// The process is killed, as by somebody else.
+    KillItself = "kill-itself",
 }
 
 /// The file that is written, or removed, in the current folder.
 const FILE: &str = "mishap";
+
+/// Bytes of memory that are taken at once.
+const PIECE_BYTES: usize = 16 << 20;
+
+/// Bytes of memory that are hoarded.
+const HOARD_BYTES: usize = 608 << 20;
 
 /// Something that goes wrong at a case. Written `KIND@CASE`; with `!` at the end it happens only if
 /// the worker ran other cases before.
@@ -123,20 +134,23 @@ impl Kind {
             Kind::Spin => loop {
                 std::hint::spin_loop();
             },
-            Kind::Sleep => loop {
-                std::thread::park();
-            },
+            Kind::Sleep => sleep(),
             Kind::Memory => {
                 let mut taken: Vec<Vec<u8>> = Vec::new();
                 loop {
-                    taken.push(std::hint::black_box(vec![1; 16 << 20]));
+                    taken.push(std::hint::black_box(vec![1; PIECE_BYTES]));
                 }
             }
             Kind::Reserve => {
                 let mut taken: Vec<Vec<u8>> = Vec::new();
                 loop {
-                    taken.push(std::hint::black_box(Vec::with_capacity(16 << 20)));
+                    taken.push(std::hint::black_box(Vec::with_capacity(PIECE_BYTES)));
                 }
+            }
+            Kind::Hoard => {
+                let pieces = (0..HOARD_BYTES / PIECE_BYTES).map(|_| vec![1; PIECE_BYTES]);
+                let _taken: Vec<Vec<u8>> = std::hint::black_box(pieces.collect());
+                sleep();
             }
             Kind::Babble => println!("{{\"ran\": 1}}"),
             Kind::Panic => panic!("a mishap"),
@@ -150,12 +164,23 @@ impl Kind {
                 let killed = parent.map(|it| rustix::process::kill_process(it, Signal::KILL));
                 refused(killed.unwrap_or(Ok(())).map_err(Into::into));
             }
+            Kind::KillItself => {
+                let killed = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+                refused(killed.map_err(Into::into));
+            }
         }
     }
 }
 
+/// Does nothing any more.
+fn sleep() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
 /// Tells what came of something that is to be refused, in the one way that a case can: by a panic.
-fn refused<T>(what: std::io::Result<T>) {
+fn refused<T>(what: io::Result<T>) {
     match what {
         Ok(_) => panic!("what should be refused was not"),
         Err(error) => panic!("refused: {error}"),

@@ -227,6 +227,51 @@ fn a_case_that_is_innocent_is_found_to_be_so() {
     );
 }
 
+/// One that is killed is nobody's fault, so its case is run again; but not for ever.
+#[test]
+fn a_case_whose_worker_is_killed_is_run_again() {
+    let folder = Folder::new();
+    let arguments = ["--cases=8", "--seed=5", "--engines=x86_64"];
+    // Nobody confined may kill, be it itself.
+    let mishaps = [
+        "--mishaps=kill-itself@2!,kill-itself@5",
+        "--confine-by=none",
+    ];
+    let json = fuzz(
+        &folder,
+        &[arguments, [mishaps[0], mishaps[1], "--jobs=1"]].concat(),
+    )
+    .json();
+    assert_eq!(json["cases"], 8, "{json}");
+    assert_eq!(json["diverged"], 0, "{json}");
+    assert_eq!(json["inconclusive"], serde_json::json!({"killed": 1}));
+    assert_eq!(
+        names(&json["set_aside"]),
+        ["killed-5-5.bin".to_string()].into()
+    );
+    assert_eq!(json["workers_lost"], 5, "{json}");
+}
+
+/// It takes less than it could be refused, so it is ended because its memory is looked at.
+#[test]
+fn a_worker_that_holds_on_to_memory_is_ended() {
+    let folder = Folder::new();
+    let arguments = [
+        "--cases=1",
+        "--seed=5",
+        "--engines=x86_64",
+        "--mishaps=hoard@0",
+    ];
+    let limits = ["--case-memory=400", "--case-time=3s"];
+    let json = fuzz(&folder, &[&arguments[..], &limits].concat()).json();
+    assert_eq!(
+        json["inconclusive"],
+        serde_json::json!({"out-of-memory": 1})
+    );
+    let text = String::from_utf8(read(&folder, "out-of-memory-5-0.txt")).expect("text");
+    assert!(text.contains("it was ended, using "), "{text}");
+}
+
 /// What a worker has noted that it is about to run: the case, the attempt at it, and the input.
 fn noted(worker: u32) -> Option<(u64, u64, Vec<u8>)> {
     let file = File::open(format!("/proc/{worker}/fd/2")).ok()?;
