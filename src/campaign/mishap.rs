@@ -11,6 +11,10 @@ use std::str::FromStr;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
+use super::examine::Ran;
+use super::protocol::{Answer, Reply, say};
+use crate::stats::Stats;
+
 macro_rules! mishaps {
     ($( $(#[$doc:meta])* $name:ident = $text:literal, )*) => {
         /// What goes wrong.
@@ -51,6 +55,8 @@ mishaps! {
     Hoard = "hoard",
     /// What is said to the supervisor is nonsense.
     Babble = "babble",
+    /// What the supervisor is told is what came of a case that nobody asked for.
+    OtherAnswer = "other-answer",
     /// A panic that the harness catches.
     Panic = "panic",
     /// A file is written.
@@ -153,6 +159,19 @@ impl Kind {
                 sleep();
             }
             Kind::Babble => println!("{{\"ran\": 1}}"),
+            Kind::OtherAnswer => {
+                let ran = Ran {
+                    case: 1_000_000,
+                    attempt: 0,
+                    counts: Stats::default().into(),
+                    found: None,
+                };
+                // If nobody listens, that is seen when it is said what came of the case.
+                let _ = say(
+                    &mut io::stdout(),
+                    &Reply::Answer(Answer::Ran(Box::new(ran))),
+                );
+            }
             Kind::Panic => panic!("a mishap"),
             Kind::Write => refused(std::fs::write(FILE, "a mishap")),
             Kind::Remove => refused(std::fs::remove_file(FILE)),
