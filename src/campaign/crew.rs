@@ -16,6 +16,7 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use super::examine::{Examiner, Found, Job, Ran};
+use super::flight::InFlight;
 use super::group::GroupKey;
 use super::input::{ATTEMPTS, input};
 use super::protocol::{Answer, Orders, Request, WORKER_COMMAND};
@@ -214,12 +215,8 @@ impl Hand<'_> {
 
     /// Hands in a case that no worker survives.
     fn hand_in_death(&self, case: u64, death: &Death) {
-        // What a worker left is believed if it is one of the inputs for the case.
-        let attempt = death.input.as_ref().and_then(|left| {
-            let told = left.case == case && left.attempt < ATTEMPTS;
-            (told && left.bytes == self.input(case, left.attempt)).then_some(left.attempt)
-        });
-        let attempt = attempt.unwrap_or(0);
+        let left = death.input.as_ref();
+        let attempt = attempt_at(case, left, |attempt| self.input(case, attempt));
         let bytes = self.input(case, attempt);
         let mut stats = diverged();
         let (reason, what) = match Ending::of(death) {
@@ -329,11 +326,43 @@ impl Hand<'_> {
     }
 }
 
+/// Which of the inputs for a case a worker died of. What it left is believed if it is one of them.
+fn attempt_at(case: u64, left: Option<&InFlight>, input: impl Fn(u64) -> Vec<u8>) -> u64 {
+    let left = left.filter(|left| {
+        let told = left.case == case && left.attempt < ATTEMPTS;
+        told && left.bytes == input(left.attempt)
+    });
+    left.map_or(0, |left| left.attempt)
+}
+
 /// The counts of a case of which nothing is known but that it diverged.
 fn diverged() -> Stats {
     Stats {
         cases: 1,
         diverged: 1,
         ..Stats::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_worker_left_is_believed_if_it_is_an_input_for_the_case() {
+        let input = |attempt| vec![7, attempt as u8];
+        let left = |case, attempt, bytes: &[u8]| {
+            let left = InFlight {
+                case,
+                attempt,
+                bytes: bytes.to_vec(),
+            };
+            attempt_at(7, Some(&left), input)
+        };
+        assert_eq!(left(7, 2, &[7, 2]), 2);
+        assert_eq!(left(7, 2, &[7, 3]), 0);
+        assert_eq!(left(8, 2, &[7, 2]), 0);
+        assert_eq!(left(7, ATTEMPTS, &input(ATTEMPTS)), 0);
+        assert_eq!(attempt_at(7, None, input), 0);
     }
 }
