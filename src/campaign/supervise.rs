@@ -58,6 +58,14 @@ pub struct Limits {
     pub memory: u64,
 }
 
+impl Limits {
+    /// Whether a case that took so much processor time, and so long, took more than `times` what it may.
+    fn is_hung(self, times: u32, busy: Duration, wall: Duration) -> bool {
+        let limit = self.time.saturating_mul(times);
+        busy > limit || wall > limit.saturating_mul(IDLE_FACTOR)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -343,8 +351,7 @@ impl<A: DeserializeOwned> Worker<A> {
         let busy = self.busy();
         let before = *self.busy_before.get_or_insert(busy);
         let (busy, wall) = (busy.saturating_sub(before), self.began.elapsed());
-        let limit = self.limits.time.saturating_mul(self.patience);
-        let hung = busy > limit || wall > limit.saturating_mul(IDLE_FACTOR);
+        let hung = self.limits.is_hung(self.patience, busy, wall);
         hung.then_some(How::Hung { busy, wall })
     }
 
@@ -528,5 +535,26 @@ fn signal_name(signal: i32) -> &'static str {
         libc::SIGTERM => " (SIGTERM)",
         libc::SIGPIPE => " (SIGPIPE)",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Processor time counts; the clock on the wall only for one that does nothing at all.
+    #[test]
+    fn a_case_hangs_by_its_processor_time_or_by_doing_nothing_for_long() {
+        let limits = Limits {
+            time: Duration::from_secs(6),
+            ..Limits::default()
+        };
+        let is_hung = |times, busy, wall| {
+            let (busy, wall) = (Duration::from_secs(busy), Duration::from_secs(wall));
+            limits.is_hung(times, busy, wall)
+        };
+        assert!(!is_hung(1, 6, 6) && is_hung(1, 7, 7));
+        assert!(!is_hung(1, 0, 60) && is_hung(1, 0, 61));
+        assert!(!is_hung(3, 18, 180) && is_hung(3, 19, 19) && is_hung(3, 0, 181));
     }
 }
