@@ -198,6 +198,7 @@ mod tests {
     use parallax_oracles::TrapKind;
 
     use super::*;
+    use crate::triage::blame::Blame;
 
     fn finding(place: Place, reference: Seen, subject: Seen) -> Finding {
         Finding {
@@ -209,6 +210,47 @@ mod tests {
             engine: "x86_64".to_string(),
             against: None,
         }
+    }
+
+    /// Findings that differ in any of what a key is made of are of different causes.
+    #[test]
+    fn what_is_not_alike_stays_apart() {
+        let trapped = Seen::Outcome(Outcome::Trapped(TrapKind::Unreachable));
+        let blame = |engine| Some(Blame::of_engines(&[engine], &["clif"]).key());
+        let one = finding(Place::Outcome, trapped, Seen::Absent);
+        let key = GroupKey::of(std::slice::from_ref(&one), blame("x86_64"));
+        let later = Finding {
+            step: 9,
+            ..one.clone()
+        };
+        assert_eq!(GroupKey::of(&[later], blame("x86_64")), key);
+        let others = [
+            Finding {
+                oracle: OracleName::Memories,
+                ..one.clone()
+            },
+            Finding {
+                engine: "aarch64".to_string(),
+                ..one.clone()
+            },
+            Finding {
+                place: Place::Steps,
+                ..one.clone()
+            },
+            Finding {
+                reference: Seen::Outcome(Outcome::Trapped(TrapKind::IndirectCallToNull)),
+                ..one.clone()
+            },
+        ];
+        for other in others {
+            let words = other.to_string();
+            assert_ne!(GroupKey::of(&[other], blame("x86_64")), key, "{words}");
+        }
+        assert_ne!(
+            GroupKey::of(std::slice::from_ref(&one), blame("aarch64")),
+            key
+        );
+        assert_ne!(GroupKey::of(&[one], None), key);
     }
 
     #[test]
