@@ -171,3 +171,20 @@ impl FuzzReport {
         self.failure.get_or_insert(error);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One worker that is confined by less is enough.
+    #[test]
+    fn a_run_is_confined_by_what_all_of_its_workers_are() {
+        let mut report = FuzzReport::default();
+        let started = |layers: &[Layer]| Message::Started(layers.to_vec());
+        report.take(started(&Layer::ALL), &mut |_| {});
+        assert_eq!(report.confined_by.as_deref(), Some(&Layer::ALL[..]));
+        report.take(started(&[Layer::Seccomp]), &mut |_| {});
+        report.take(started(&Layer::ALL), &mut |_| {});
+        assert_eq!(report.confined_by.as_deref(), Some(&[Layer::Seccomp][..]));
+    }
+}
