@@ -108,6 +108,39 @@ fn a_second_start_goes_on() {
     );
 }
 
+/// Changes what is saved of how far a run is.
+fn edit_state(folder: &Folder, edit: impl FnOnce(&mut Value)) {
+    let path = Path::new(&folder.file("artifacts")).join("run.json");
+    let mut state = serde_json::from_slice(&fs::read(&path).expect("a state")).expect("json");
+    edit(&mut state);
+    fs::write(&path, state.to_string()).expect("a file");
+}
+
+/// Several workers are never done in the order of the cases.
+#[test]
+fn what_is_missing_in_between_is_run_and_nothing_twice() {
+    let folder = Folder::new();
+    let cases = |cases| {
+        let arguments = ["--seed=4", "--engines=x86_64", "--json", "--jobs=2", cases];
+        fuzz(&folder, &arguments)
+    };
+    cases("--cases=1");
+    edit_state(&folder, |state| {
+        state["record"]["done"] = serde_json::json!({"before": 1, "beyond": [2, 5]});
+    });
+    let ran = cases("--cases=8");
+    assert!(
+        ran.stderr.contains("continued: 3 cases are done"),
+        "{ran:?}"
+    );
+    // The first, which is counted, and five of the others.
+    assert_eq!(ran.json()["cases"], 6, "{ran:?}");
+    edit_state(&folder, |state| {
+        let all = serde_json::json!({"before": 8, "beyond": []});
+        assert_eq!(state["record"]["done"], all);
+    });
+}
+
 #[test]
 fn without_a_seed_the_run_there_goes_on() {
     let folder = Folder::new();
@@ -130,6 +163,7 @@ fn what_is_not_the_same_run_is_not_continued() {
         (["--cases=3", "--engines=x86_64"], "other engines"),
         (["--cases=3", "--generators=loops"], "other engines"),
         (["--cases=3", FAULT], "other generators"),
+        (["--cases=3", "--jobs=2"], "other faults planted"),
     ] {
         let ran = fuzz(&folder, &other);
         let line = format!("not continued, but begun at the first case: the run there has {words}");
@@ -146,6 +180,28 @@ fn what_is_not_the_same_run_is_not_continued() {
         assert!(
             ran.stdout.contains("run.json is no state of a run"),
             "{ran:?}"
+        );
+        assert!(ran.stdout.contains("3 cases of seed 4"), "{ran:?}");
+    }
+}
+
+/// Verdicts of two programs are not to be added up.
+#[test]
+fn what_another_program_has_run_is_not_continued() {
+    let folder = Folder::new();
+    let all = ["--cases=3", "--seed=4", "--engines=x86_64"];
+    fuzz(&folder, &all);
+    for (key, value, words) in [
+        ("program", "another".into(), "another build of parallax"),
+        ("form", 1_000_000.into(), "another version of parallax"),
+    ] {
+        edit_state(&folder, |state| state[key] = value);
+        let ran = fuzz(&folder, &all);
+        let line =
+            format!("not continued, but begun at the first case: the run there is of {words}");
+        assert!(
+            ran.stdout.lines().any(|it| it == line),
+            "no {line:?} in {ran:?}"
         );
         assert!(ran.stdout.contains("3 cases of seed 4"), "{ran:?}");
     }
