@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::run::{Folder, PARALLAX, Ran, parallax};
+use crate::run::{Folder, PARALLAX, Ran, Running, parallax};
 
 /// A fault that nearly every case of one generator meets.
 const FAULT: &str = "--fault=no-interrupt-check";
@@ -210,17 +210,17 @@ fn what_another_program_has_run_is_not_continued() {
 #[test]
 fn a_folder_is_for_one_run_at_a_time() {
     let folder = Folder::new();
-    let child = start(&folder, &["--seed=1", "--engines=x86_64"]);
-    let artifacts = Path::new(&folder.file("artifacts")).to_path_buf();
-    let began = Instant::now();
-    while !artifacts.exists() && began.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    await_state(&folder);
     let folder_name = folder.file("artifacts");
-    fuzz(&folder, &["--seed=2"]).is_refused(&[&folder_name, "another run uses it"]);
-    signal(&child, "-KILL");
-    child.wait_with_output().expect("it ends");
+    let mut command = Command::new(PARALLAX);
+    command
+        .args(["fuzz", "--artifacts", &folder_name])
+        .args(["--seed=1", "--engines=x86_64"]);
+    let run = Running::start(&mut command);
+    await_state(&folder);
+    let ran = fuzz(&folder, &["--seed=2", "--cases=1"]);
+    ran.is_refused(&[&folder_name, "another run uses it"]);
+    run.signal("-KILL");
+    run.ended();
     // Whoever is gone has no claim.
     let ran = fuzz(&folder, &["--seed=2", "--cases=1"]);
     assert!(ran.stdout.contains("1 cases of seed 2"), "{ran:?}");
