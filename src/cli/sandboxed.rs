@@ -123,8 +123,12 @@ fn serve(prepared: Prepared) -> io::Result<()> {
         fault: orders.fault,
     };
     say(&mut replies, &Reply::<Answer>::Ready(prepared.confined_by))?;
+    let mut company = false;
     while let Some(request) = hear::<Request>(&mut requests)? {
-        let mishap = orders.mishaps.iter().find(|it| it.case == request.number);
+        let mishap = orders
+            .mishaps
+            .iter()
+            .find(|it| it.case == request.number && (company || !it.in_company));
         if let Some(name) = &orders.abort_at
             && request.what != What::Read
             && Input::of(&request.source).is_ok_and(|input| holds(input.case(), name))
@@ -136,6 +140,7 @@ fn serve(prepared: Prepared) -> io::Result<()> {
             Err(why) => Reply::Unable(why),
         };
         say(&mut replies, &reply)?;
+        company = true;
     }
     Ok(())
 }

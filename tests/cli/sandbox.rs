@@ -64,19 +64,47 @@ fn what_brought_a_worker_down_does_so_again() {
     }
 }
 
-/// One that dies takes no other with it, and what it ran before is not to blame.
-#[test]
-fn of_a_folder_the_others_are_run() {
+/// A folder of three cases with which nothing is wrong.
+fn three() -> Folder {
     let folder = Folder::new();
-    let module = |name: &str| {
+    for name in ["a.wat", "b.wat", "c.wat"] {
         folder.write(
             name,
             "(module (func (export \"f\") (result i32) i32.const 7))",
-        )
-    };
-    for name in ["a.wat", "b.wat", "c.wat"] {
-        module(name);
+        );
     }
+    folder
+}
+
+/// What a worker does that ran others before is held against a case only if a fresh one does it too.
+#[test]
+fn a_case_that_is_innocent_is_found_to_be_so() {
+    let folder = three();
+    let path = folder.path().to_str().expect("a path");
+    let mishaps = ["--mishaps=abort@1!,spin@2!", "--case-time=1s"];
+    let ran = parallax(
+        ["repro", path, "--engines=x86_64", "--json"]
+            .iter()
+            .chain(&mishaps),
+    );
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    let json = ran.json();
+    // That a worker crashed is told; that one hung which need not have, is not.
+    let verdicts = ["agreed", "diverged", "agreed"];
+    for (file, verdict) in verdicts.into_iter().enumerate() {
+        assert_eq!(json["files"][file]["verdict"], verdict, "{json}");
+    }
+    let text = json["files"][1].to_string();
+    assert!(
+        text.contains("does not if it runs nothing else before"),
+        "{text}"
+    );
+}
+
+/// One that dies takes no other with it, and what it ran before is not to blame.
+#[test]
+fn of_a_folder_the_others_are_run() {
+    let folder = three();
     let path = folder.path().to_str().expect("a path");
     for command in [&["repro"][..], &["corpus", "check"]] {
         let arguments = ["--engines=x86_64", "--json", "--mishaps=abort@1", path];
