@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::confined::confines;
 use crate::run::{Folder, PARALLAX, parallax};
 
 /// What a run says of a case that brings its worker down, and what `repro` says of the input that it
@@ -189,16 +190,19 @@ fn what_ends_its_worker_is_shrunk() {
 /// Code of cases is run where it can do nothing.
 #[test]
 fn workers_of_commands_are_confined() {
-    let json = parallax(["engines", "--json"]).json();
-    if json[0]["confined_by"].as_array().map_or(0, Vec::len) < 2 {
-        eprintln!("not tested: no Landlock or no seccomp here");
+    if !confines() {
         return;
     }
     let folder = Folder::new();
     let file = folder.write("a.wat", "(module (func (export \"f\")))");
-    for command in ["repro", "explain"] {
+    for (command, more) in [
+        ("repro", &[][..]),
+        ("explain", &[]),
+        ("repro", &["--confine-by=landlock"]),
+    ] {
         let ran = std::process::Command::new(PARALLAX)
             .args([command, &file, "--engines=x86_64", "--mishaps=write@0"])
+            .args(more)
             .current_dir(folder.path())
             .output()
             .expect("the program runs");
