@@ -88,6 +88,20 @@ fn a_finding_is_kept_with_what_the_reference_does() {
     );
 }
 
+/// From the first candidate on, workers die, so that none is any better; and so does the last one, which
+/// looks at what is to be kept.
+#[test]
+fn what_is_not_shown_again_is_not_kept() {
+    let (_folder, kept, input) = folder();
+    // Two runs are of the case itself, before and after it is made a script.
+    let mishaps: Vec<String> = (2..1_000).map(|run| format!("abort@{run}")).collect();
+    let mishaps = format!("--mishaps={}", mishaps.join(","));
+    let add = ["corpus", "add", &input, "--to", &kept, FAULT];
+    let ran = parallax(add.iter().chain(&["--engines=x86_64", &mishaps]));
+    ran.is_refused(&["does not show the finding again, so it is not kept"]);
+    assert!(names(&kept).is_empty());
+}
+
 #[test]
 fn what_agrees_is_not_kept() {
     let (folder, kept, input) = folder();
@@ -190,6 +204,16 @@ fn the_fewest_that_do_the_same_are_kept() {
     fs::copy(format!("{path}/a.wat"), format!("{path}/b.wat")).expect("a copy");
     assert_eq!(parallax(minimize).status, Some(0));
     assert_eq!(names(folder.file("c.removed")), ["b.wat", "b.wat.2"]);
+}
+
+/// No other does what it does.
+#[test]
+fn what_brings_its_worker_down_is_kept() {
+    let (_folder, path) = corpus();
+    let minimize = ["corpus", "minimize", &path, "--engines=x86_64"];
+    let ran = parallax(minimize.iter().chain(&["--mishaps=abort@1"]));
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert_eq!(names(&path), ["a.wat", "b.wat", "c.wat", "d.wat"]);
 }
 
 #[test]
