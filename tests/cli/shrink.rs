@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::run::{Folder, PARALLAX, Ran, parallax, parallax_reading};
+use crate::run::{Folder, PARALLAX, Ran, Running, awaited, parallax, parallax_reading};
 
 /// Two functions that do nothing wrong, and one that a fault is planted for.
 const MODULE: &str = r#"(module
@@ -151,6 +151,24 @@ fn an_interrupt_ends_it_with_the_best_on_disk() {
     let ran: Ran = child.wait_with_output().expect("it ends").into();
     assert_eq!(ran.status, Some(0), "{ran:?}");
     assert!(ran.stdout.contains("out.wast: "), "{ran:?}");
+    shows(&output);
+}
+
+/// The first candidate never ends. By then there is a script, which outlives whatever ends the search.
+#[test]
+fn the_best_so_far_is_on_disk_while_the_search_goes_on() {
+    let folder = Folder::new();
+    let input = folder.write("in.wat", MODULE);
+    let output = folder.file("out.wast");
+    let options = ["--engines=x86_64", "--mishaps=sleep@2", FAULT];
+    let mut command = Command::new(PARALLAX);
+    command
+        .args(["shrink", &input, "-o", &output])
+        .args(options);
+    let run = Running::start(&mut command);
+    awaited("script", || fs::exists(&output).ok()?.then_some(()));
+    run.signal("-KILL");
+    assert_eq!(run.ended().status, None);
     shows(&output);
 }
 
