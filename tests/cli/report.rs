@@ -55,6 +55,12 @@ fn a_thousand_hits_of_one_bug_are_one_line_and_a_script() {
         "{report:?}"
     );
     assert!(report.stdout.contains("600 cases"), "{report:?}");
+    let verdicts = format!(
+        "  verdicts  {} agreed, {} diverged, ",
+        json["agreed"], json["diverged"]
+    );
+    assert!(ran.stderr.contains(&verdicts), "{ran:?}");
+    assert!(report.stdout.contains(&verdicts), "{report:?}");
     assert!(
         report.stdout.contains("differential: 99 runs, 20 edges"),
         "{report:?}"
@@ -80,6 +86,32 @@ fn a_thousand_hits_of_one_bug_are_one_line_and_a_script() {
     for foreign in ["<script", "http://", "https://", "NaN"] {
         assert!(!page.contains(foreign), "{foreign} in the page");
     }
+}
+
+#[test]
+fn what_fuzz_targets_alone_have_found_is_reported() {
+    let folder = Folder::new();
+    let night = folder.path().display().to_string();
+    let target = folder.path().join("targets/differential");
+    fs::create_dir_all(&target).expect("a folder");
+    fs::write(target.join("log"), "#9\tINITED cov: 10 ft: 9 corp: 1/1b\n").expect("a file");
+    let quiet = parallax(["report", &night]);
+    assert_eq!(quiet.status, Some(0), "{quiet:?}");
+    assert!(quiet.stdout.contains("Nothing was found."), "{quiet:?}");
+    let saved = ["crash-1", "leak-2", "oom-3", "slow-unit-4", "timeout-5"];
+    for name in saved {
+        fs::write(target.join(name), "").expect("a file");
+    }
+    let report = parallax(["report", &night]);
+    assert_eq!(report.status, Some(1), "{report:?}");
+    for name in saved {
+        let line = format!("  saved     targets/differential/{name}\n");
+        assert!(report.stdout.contains(&line), "no {name} in {report:?}");
+    }
+    assert!(
+        report.stdout.contains("5 inputs saved by fuzz targets"),
+        "{report:?}"
+    );
 }
 
 #[test]
