@@ -251,6 +251,41 @@ fn the_reference_is_found_out_by_what_it_says_itself() {
     assert_eq!(unknown.or, []);
 }
 
+/// Whose word a script takes is right, whichever that is.
+#[test]
+fn what_a_script_asserts_is_a_witness() {
+    let select = r#"(module
+        (func (export "f") (param i32) (result i32)
+            (select (i32.const 1) (local.get 0) (i32.eqz (local.get 0)))))
+        (assert_return (invoke "f" (i32.const 7)) (i32.const 7))"#;
+    let fill = r#"(module
+        (memory 1)
+        (func (export "f") (result i32)
+            (memory.fill (i32.const 0) (i32.const 42) (i32.const 8))
+            (i32.load8_u (i32.const 7))))
+        (assert_return (invoke "f") (i32.const 42))"#;
+    let witnessed = |text: &str, fault| {
+        let case = case_from_file(text.as_bytes(), "asserts.wast").expect("a script");
+        let options = Options {
+            subjects: vec!["x86_64"],
+            fault,
+        };
+        let explained = parallax::triage::localise::explain_unknown(&case, &options);
+        let blame = explained.expect("engines that can be used").blame;
+        blame.expect("it shows")
+    };
+    let says = |blame: &Blame, words: &str| blame.because.iter().any(|it| it == words);
+    let blame = witnessed(select, None);
+    let ours = "what the script asserts is what ours show";
+    assert!(says(&blame, ours), "{blame:?}");
+    assert_eq!((blame.layer, &blame.or), (Layer::Reference, &vec![]));
+    let blame = witnessed(fill, Some(Fault::MemoryFillShort));
+    let reference = "what the script asserts is what the reference shows";
+    assert!(says(&blame, reference), "{blame:?}");
+    assert!(!blame.or.contains(&Layer::Reference), "{blame:?}");
+    assert_ne!(blame.layer, Layer::Reference);
+}
+
 #[test]
 fn the_same_fault_in_two_cases_has_the_same_key() {
     let other = PROGRAM.replace(
