@@ -12,6 +12,7 @@
 //! reads beyond the end of an empty one. And where there are tail calls, functions have a local more
 //! than they came with (`frames.rs`).
 
+mod aliases;
 mod frames;
 mod handle;
 mod host;

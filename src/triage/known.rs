@@ -130,6 +130,16 @@ pub static KNOWN: &[KnownFault] = &[
         fatal: false,
         mark: Mark::Averted,
     },
+    KnownFault {
+        name: "wasmi-memory-twice",
+        engine: registry::REFERENCE,
+        versions: &["2.0."],
+        what: "where the first memory of an instance is imported under another index as well and grown \
+               by that, it is still looked for where it lay before, and memory is read and written that \
+               was freed (`is_default_memory`, which looks at the index alone)",
+        fatal: false,
+        mark: Mark::Averted,
+    },
     unaligned(
         "cranelift-palignr-unaligned",
         "misaligned operand of palignr",

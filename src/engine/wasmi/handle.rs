@@ -1,20 +1,18 @@
-//! Which function a wasmi `Func` is.
+//! Which function a wasmi `Func` is, and which memory a `Memory`.
 //!
-//! wasmi gives no way to compare two functions. But the `Debug` form of a handle tells the slot it
+//! wasmi gives no way to compare two of them. But the `Debug` form of a handle tells the slot it
 //! has in its store, `Func(Stored { store: StoreId(0), value: RawHandle { key: 5, … } })`, and
 //! slots are handed out in order, from 1. Reading that form takes about 70 ns, because formatting
 //! is given up as soon as the slot is known. [`super::run`] checks for every instance that the
 //! slots are as expected, so that a wasmi that does it otherwise is noticed at once.
 
-use std::fmt::{self, Write};
+use std::fmt::{self, Debug, Write};
 
-use ::wasmi::Func;
-
-/// The slot of a function in its store, counted from 1; 0 if it cannot be told.
-pub fn slot(func: &Func) -> u32 {
+/// The slot of a function or a memory in its store, functions counted from 1; 0 if it cannot be told.
+pub fn slot(handle: &impl Debug) -> u32 {
     let mut reader = SlotReader::Searching;
     // The reader ends formatting with an error once it has what it wants.
-    let _ = write!(reader, "{func:?}");
+    let _ = write!(reader, "{handle:?}");
     match reader {
         SlotReader::Found(slot) => slot,
         _ => 0,
@@ -47,7 +45,7 @@ impl Write for SlotReader {
 
 #[cfg(test)]
 mod tests {
-    use ::wasmi::{Engine, Store};
+    use ::wasmi::{Engine, Func, Memory, MemoryType, Store};
 
     use super::*;
 
@@ -61,5 +59,14 @@ mod tests {
                 assert_eq!(slot(&func.clone()), expected);
             }
         }
+    }
+
+    #[test]
+    fn slots_tell_memories_apart() {
+        let mut store = Store::new(&Engine::default(), ());
+        let mut memory = || Memory::new(&mut store, MemoryType::new(0, None)).unwrap();
+        let (one, other) = (memory(), memory());
+        assert_eq!(slot(&one), slot(&one.clone()));
+        assert_ne!(slot(&one), slot(&other));
     }
 }

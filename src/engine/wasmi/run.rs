@@ -6,6 +6,7 @@ use std::mem;
 use ::wasmi::{AsContext, Engine, Extern, Func, Instance, Module, Store, Val};
 use parallax_oracles::{Changes, Entity, Event, FuncIdentity, Outcome, Owner, Value};
 
+use super::aliases;
 use super::frames;
 use super::handle::slot;
 use super::host::{self, Data, Made};
@@ -135,12 +136,18 @@ impl<'run> WasmiRun<'run> {
             imports: &imports,
         };
         let stop = segments::stop(decoded, &given);
-        let compiled = match stop {
-            None => Cow::Borrowed(&self.modules[module]),
-            Some(stop) => {
-                let wasm = prepared(decoded, self.tail_calls)
-                    .and_then(|wasm| segments::with_segments_stopped(&wasm, stop))
-                    .map_err(Outcome::Failed)?;
+        let aliases = aliases::of_memories(decoded, &imports);
+        let compiled = match (&stop, &aliases) {
+            (None, None) => Cow::Borrowed(&self.modules[module]),
+            _ => {
+                let mut wasm = prepared(decoded, self.tail_calls).map_err(Outcome::Failed)?;
+                if let Some(firsts) = &aliases {
+                    wasm = Cow::Owned(aliases::merged(&wasm, firsts).map_err(Outcome::Failed)?);
+                }
+                if let Some(stop) = stop {
+                    let stopped = segments::with_segments_stopped(&wasm, stop);
+                    wasm = Cow::Owned(stopped.map_err(Outcome::Failed)?);
+                }
                 let module = Module::new(self.store.engine(), wasm);
                 Cow::Owned(module.map_err(|error| Outcome::Failed(error.to_string()))?)
             }

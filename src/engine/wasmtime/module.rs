@@ -13,10 +13,10 @@ use std::borrow::Cow;
 use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{ExportKind, ExportSection};
 
+use super::canonical::canonicalised;
 use crate::case::Module;
 use crate::case::custom::copy_custom_sections;
 use crate::case::module::{ConstExpr, ConstOp};
-use crate::case::nans::canonicalised;
 
 /// A module as Wasmtime gets it, and under which name each imported function is exported in it.
 pub struct Prepared<'m> {
