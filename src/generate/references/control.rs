@@ -154,14 +154,7 @@ impl Writer<'_> {
             }
             writer.body.push(Instruction::LocalSet(other));
         });
-        self.body.extend(&[
-            Instruction::LocalGet(counter),
-            Instruction::I32Const(1),
-            Instruction::I32Sub,
-            Instruction::LocalTee(counter),
-            Instruction::BrIf(0),
-            Instruction::End,
-        ]);
+        self.end_counted(counter);
         if source.percent(80) {
             self.collect();
         }
@@ -171,6 +164,18 @@ impl Writer<'_> {
             self.body
                 .extend(&[null(ValType::ExternRef), Instruction::LocalSet(one)]);
         }
+    }
+
+    /// Ends a loop that runs as often as the local `counter` says, once at least.
+    fn end_counted(&mut self, counter: u32) {
+        self.body.extend(&[
+            Instruction::LocalGet(counter),
+            Instruction::I32Const(1),
+            Instruction::I32Sub,
+            Instruction::LocalTee(counter),
+            Instruction::BrIf(0),
+            Instruction::End,
+        ]);
     }
 
     /// Sets a local to an object that mostly nothing else holds.
@@ -225,14 +230,7 @@ impl Writer<'_> {
             }
         });
         self.counter = outer;
-        self.body.extend(&[
-            Instruction::LocalGet(counter),
-            Instruction::I32Const(1),
-            Instruction::I32Sub,
-            Instruction::LocalTee(counter),
-            Instruction::BrIf(0),
-            Instruction::End,
-        ]);
+        self.end_counted(counter);
         self.consume_later(flow, source);
     }
 
