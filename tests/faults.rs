@@ -28,12 +28,15 @@ const OF_CODE_GENERATION: [Fault; 5] = [
 /// For how many cases these are looked for there.
 const IN_VAIN: u64 = 300;
 
-/// The number of the first of so many cases that shows a fault in an engine, and the oracle that speaks
-/// first.
-fn found(engine: &str, fault: Fault, cases: u64) -> Option<(u64, String)> {
+/// From how many seeds it is said how soon faults are found.
+const SEEDS: u64 = 20;
+
+/// The number of the first of so many cases of a seed that shows a fault in an engine, and the oracle
+/// that speaks first.
+fn found(engine: &str, fault: Fault, seed: u64, cases: u64) -> Option<(u64, String)> {
     let mut harness = Harness::with_fault(&[engine], Some(fault)).expect("the engine is there");
     (0..cases).find_map(|number| {
-        let (_, case, _) = campaign::case(SEED, number, Generators::all());
+        let (_, case, _) = campaign::case(seed, number, Generators::all());
         match harness.examine(&case?).verdict {
             Verdict::Diverged(findings) => Some((number, findings.first()?.oracle.to_string())),
             _ => None,
@@ -44,7 +47,7 @@ fn found(engine: &str, fault: Fault, cases: u64) -> Option<(u64, String)> {
 #[test]
 fn every_fault_is_found() {
     let missed = Mutex::new(Vec::new());
-    for_each_fault(&|fault| match found(fault.engine(), fault, CASES) {
+    for_each_fault(&|fault| match found(fault.engine(), fault, SEED, CASES) {
         Some((case, oracle)) => println!("| {fault} | {oracle} | {case} |"),
         None => missed.lock().unwrap().push(fault.name()),
     });
@@ -59,13 +62,36 @@ fn faults_before_code_generation_are_found_without_it() {
     for_each_fault(&|fault| {
         let blameless = OF_CODE_GENERATION.contains(&fault);
         let cases = if blameless { IN_VAIN } else { CASES };
-        let found = found("clif", fault, cases);
+        let found = found("clif", fault, SEED, cases);
         if found.is_some() == blameless {
             wrong.lock().unwrap().push((fault.name(), found));
         }
     });
     let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// What generators are worth: after how many cases a fault shows, on the whole. What makes cases cheaper
+/// must not make it so many more.
+#[test]
+#[ignore = "measures, for minutes"]
+fn how_soon_faults_are_found() {
+    let firsts = Mutex::new(Vec::new());
+    for_each_fault(&|fault| {
+        for seed in 0..SEEDS {
+            let found = found(fault.engine(), fault, seed, CASES);
+            let first = found.map_or(CASES, |(number, _)| number) + 1;
+            firsts.lock().unwrap().push(first as f64);
+        }
+    });
+    let firsts = firsts.into_inner().unwrap();
+    let mean = |sum: f64| sum / firsts.len() as f64;
+    println!(
+        "{} faults, {SEEDS} seeds: found after {:.1} cases by the geometric mean, {:.1} by the mean",
+        Fault::ALL.len(),
+        mean(firsts.iter().map(|first| first.ln()).sum()).exp(),
+        mean(firsts.iter().sum())
+    );
 }
 
 /// Does something for every fault, on two threads.

@@ -51,11 +51,12 @@ pub enum HostItemKind {
         /// Host items that are functions, put at these indices.
         elements: Vec<(u32, u32)>,
     },
-    /// A memory; byte `i` holds `pattern(i)` in its first page if `patterned`, else all zero.
+    /// A memory.
     Memory {
         /// Its type.
         ty: MemoryType,
-        /// Whether its first page starts out with [`memory_pattern`].
+        /// Whether its first page starts out with a pattern ([`fill_with_pattern`]); otherwise all
+        /// of it is zero.
         patterned: bool,
     },
     /// A global.
@@ -92,9 +93,22 @@ pub enum HostFunction {
     },
 }
 
-/// The byte at `address` of a patterned host memory.
-pub fn memory_pattern(address: u64) -> u8 {
-    (address ^ (address >> 8).wrapping_mul(31)) as u8
+/// The first page of a patterned host memory: of address `a` it holds the low byte of
+/// `a ^ (a >> 8) * 31`.
+static PATTERN: [u8; 64 << 10] = {
+    let mut page = [0; 64 << 10];
+    let mut address = 0;
+    while address < page.len() {
+        page[address] = (address ^ (address >> 8) * 31) as u8;
+        address += 1;
+    }
+    page
+};
+
+/// Writes the pattern of a patterned host memory into its first page.
+pub fn fill_with_pattern(memory: &mut [u8]) {
+    let filled = memory.len().min(PATTERN.len());
+    memory[..filled].copy_from_slice(&PATTERN[..filled]);
 }
 
 /// What an engine has to do on behalf of a host function.

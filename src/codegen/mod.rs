@@ -118,7 +118,7 @@ impl CodegenConfig {
         CodegenConfig {
             isa,
             opt_level: OptLevel::None,
-            register_allocator: RegisterAllocator::Backtracking,
+            register_allocator: RegisterAllocator::SinglePass,
             spectre: false,
             canonicalise_nans: false,
             x86_64: X86Features::NONE,

@@ -107,7 +107,7 @@ impl Header {
                 _ => OptLevel::SpeedAndSize,
             },
             // Level and allocator may go wrong together, so they are drawn apart.
-            register_allocator: match self.host_seed >> 60 & 3 {
+            register_allocator: match self.host_seed >> 60 & 1 {
                 1 => RegisterAllocator::SinglePass,
                 _ => RegisterAllocator::Backtracking,
             },
@@ -151,7 +151,7 @@ impl Header {
             host_imports: true,
             host_seed: self.host_seed,
             interrupt_at: 0,
-            memory_limit: 8 + u64::from(flags >> 1 & 31),
+            memory_limit: 8 + u64::from(flags >> 1 & 7),
             table_limit: 1_000,
             fuel: Settings::default().fuel,
         }

@@ -17,9 +17,9 @@
 //! | 4 | guard size |
 //! | 5 | instruction set extensions, for every ISA |
 //! | 6 | capacity of the activations table |
-//! | 7 | bit 0: no spectre mitigation; bits 1 to 5: memory limit; 216 and more: engines leave NaNs as they come |
+//! | 7 | bit 0: no spectre mitigation; bits 1 to 3: memory limit; 216 and more: engines leave NaNs as they come |
 //! | 8..16 | seed of calls and arguments, little-endian like all seeds |
-//! | 16..24 | seed of the host; of its last byte, the low half says what destructors do, and two bits how registers are allocated |
+//! | 16..24 | seed of the host; of its last byte, the low half says what destructors do, and one bit how registers are allocated |
 //! | 24..32 | seed of the module's sizes, features and other matters of shape |
 //! | 32.. | the body: what the generator makes the module's code from |
 //!
@@ -104,8 +104,8 @@ impl Generator {
     /// How often it is chosen, relative to the others.
     pub fn weight(self) -> u32 {
         match self {
-            Generator::WasmSmith => 42,
-            Generator::SingleOp => 20,
+            Generator::WasmSmith => 34,
+            Generator::SingleOp => 28,
             Generator::Loops => 12,
             Generator::Interrupts => 4,
             Generator::References => 22,

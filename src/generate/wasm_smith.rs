@@ -94,7 +94,7 @@ fn build(config: Config, body: &[u8]) -> Result<Vec<u8>, GenerateError> {
 fn config(beyond: Beyond, rng: &mut Rng) -> Config {
     let references = rng.percent(85);
     // A large function is rare: it costs as much as several small ones.
-    let most = if rng.percent(8) { 140 } else { 36 };
+    let most = if rng.percent(8) { 100 } else { 26 };
     Config {
         reference_types_enabled: references,
         simd_enabled: rng.percent(70) || beyond.relaxed_simd,

@@ -13,12 +13,12 @@ use super::instance::{Function, GlobalEntry, MemoryEntry, Site, TableEntry};
 use super::memory::Memory;
 use super::store::Store;
 use super::table::Table;
-use crate::case::host::memory_pattern;
+use crate::case::host::fill_with_pattern;
 use crate::case::{HostItemKind, module::MemoryType};
 use crate::codegen::trampolines::VALUE_BYTES;
 use crate::translate::builtins::Builtin;
 use crate::translate::layout::{HOST_CONTEXT_MAGIC, VMCTX_MAGIC, anyfunc, head};
-use crate::translate::memories::{MemoryPlan, PAGE_BYTES};
+use crate::translate::memories::MemoryPlan;
 
 /// What a host item is in a store.
 pub(super) enum HostThing {
@@ -53,11 +53,7 @@ impl<'case> Store<'case> {
                     let site = Site::Host(self.heap.block(16));
                     let number = self.add_memory(*ty, site, entity)?;
                     if *patterned {
-                        let bytes = self.memories[number as usize].memory.bytes_mut();
-                        let page = bytes.iter_mut().take(PAGE_BYTES as usize);
-                        for (address, byte) in page.enumerate() {
-                            *byte = memory_pattern(address as u64);
-                        }
+                        fill_with_pattern(self.memories[number as usize].memory.bytes_mut());
                     }
                     HostThing::Memory(number)
                 }

@@ -244,28 +244,41 @@ impl Carrying<'_> {
         ir::ValueList::from_slice(&self.kept.list, &mut self.func.dfg.value_lists)
     }
 
-    /// Appends an instruction whose results have the numbers `results`, or new ones if there are
-    /// none. `ty` is that of its controlling type variable.
+    /// Appends an instruction whose results have the numbers `results`, of which there are as many as
+    /// it has results. `ty` is that of its controlling type variable.
     fn define(
         &mut self,
         data: ir::InstructionData,
         ty: ir::Type,
         results: &[ir::Value],
     ) -> ir::Inst {
+        let inst = self.append(data);
         let dfg = &mut self.func.dfg;
-        let inst = dfg.make_inst(data);
-        dfg.make_inst_results_for_parser(inst, ty, results);
-        self.func.layout.append_inst(inst, self.block);
-        if !self.source.is_default() {
-            self.func.set_srcloc(inst, self.source);
+        if cfg!(debug_assertions) {
+            // Says first of what type the values are, which is what is checked.
+            dfg.make_inst_results_for_parser(inst, ty, results);
+        } else if !results.is_empty() {
+            let results = results.iter().map(|result| Some(*result));
+            dfg.make_inst_results_reusing(inst, ty, results);
         }
         inst
     }
 
     /// Appends an instruction that was not there; its result.
     fn value(&mut self, data: ir::InstructionData, ty: ir::Type) -> ir::Value {
-        let inst = self.define(data, ty, &[]);
+        let inst = self.append(data);
+        self.func.dfg.make_inst_results(inst, ty);
         self.func.dfg.first_result(inst)
+    }
+
+    /// Appends an instruction that has no results yet.
+    fn append(&mut self, data: ir::InstructionData) -> ir::Inst {
+        let inst = self.func.dfg.make_inst(data);
+        self.func.layout.append_inst(inst, self.block);
+        if !self.source.is_default() {
+            self.func.set_srcloc(inst, self.source);
+        }
+        inst
     }
 
     /// The values that stand for others.

@@ -14,7 +14,7 @@ use parallax_oracles::{Event, FuncIdentity, ObjectId, Reason, TrapKind, Value};
 use super::guard;
 use super::handle::slot;
 use super::visible::{Visible, held};
-use crate::case::host::memory_pattern;
+use crate::case::host::fill_with_pattern;
 use crate::case::module as decoded;
 use crate::case::{Case, Host, HostItemKind};
 use crate::engine::host_end::HostEnd;
@@ -120,10 +120,7 @@ fn make_memory(
 ) -> Result<Memory, String> {
     let memory = Memory::new(&mut *store, memory_type(ty)?).map_err(|error| error.to_string())?;
     if patterned {
-        let page = memory.data_mut(store).iter_mut().take(64 << 10);
-        for (address, byte) in page.enumerate() {
-            *byte = memory_pattern(address as u64);
-        }
+        fill_with_pattern(memory.data_mut(store));
     }
     Ok(memory)
 }

@@ -14,7 +14,7 @@ use super::config::{Knobs, Polling};
 use super::functions::{self, Functions};
 use super::objects::{HostObject, Log};
 use super::outcome::told;
-use crate::case::host::memory_pattern;
+use crate::case::host::fill_with_pattern;
 use crate::case::module as decoded;
 use crate::case::settings::Destructor;
 use crate::case::{Case, Host, HostItemKind};
@@ -147,13 +147,7 @@ fn make_memory(
         .map_err(|error| told(&error))?;
     let memory = Memory::new(&mut *store, ty).map_err(|error| told(&error))?;
     if patterned {
-        let page = memory
-            .data_mut(store.as_context_mut())
-            .iter_mut()
-            .take(64 << 10);
-        for (address, byte) in page.enumerate() {
-            *byte = memory_pattern(address as u64);
-        }
+        fill_with_pattern(memory.data_mut(store.as_context_mut()));
     }
     Ok(memory)
 }

@@ -123,7 +123,7 @@ impl Writer<'_> {
     /// The loop that a function is about.
     pub(super) fn main_loop(&mut self, source: &mut Source<'_>) {
         let times = source.range(3, 24);
-        self.counted_loop(times, (2, 4), source);
+        self.counted_loop(times, (2, 3), source);
     }
 
     pub(super) fn nested_loop(&mut self, source: &mut Source<'_>) {
@@ -131,7 +131,7 @@ impl Writer<'_> {
         if self.depth > 3 || self.times * times > MOST_WORK / 2 {
             return self.assign(source);
         }
-        self.counted_loop(times, (1, 3), source);
+        self.counted_loop(times, (1, 2), source);
     }
 
     /// A loop of `times` iterations and so many statements; the form of its counting is drawn.

@@ -10,7 +10,7 @@ use crate::generate::sketch::Body;
 use crate::generate::source::{PieceKind, Source};
 
 /// Bytes of code beyond which a function gets no further statements.
-const MOST_CODE: usize = 320;
+const MOST_CODE: usize = 200;
 
 /// A function being written.
 pub(super) struct Writer<'p> {

@@ -416,8 +416,13 @@ impl Carrying<'_> {
                 return Err("vectors of a length that is not known".to_string());
             }
         };
-        let inst = self.define(data, ty, results);
-        Ok(self.func.dfg.first_result(inst))
+        Ok(match results {
+            [result, ..] => {
+                self.define(data, ty, results);
+                *result
+            }
+            [] => self.value(data, ty),
+        })
     }
 }
 
