@@ -99,7 +99,7 @@ static PATTERN: [u8; 64 << 10] = {
     let mut page = [0; 64 << 10];
     let mut address = 0;
     while address < page.len() {
-        page[address] = (address ^ (address >> 8) * 31) as u8;
+        page[address] = (address ^ ((address >> 8) * 31)) as u8;
         address += 1;
     }
     page

@@ -89,7 +89,7 @@ fn build(config: Config, body: &[u8]) -> Result<Vec<u8>, GenerateError> {
     }
 }
 
-/// A configuration: WebAssembly 2.0 and no more than `beyond`, with sizes that keep a case under a
+/// A configuration: WebAssembly 2.0 and no more than `beyond`, with sizes that keep a case at about a
 /// millisecond.
 fn config(beyond: Beyond, rng: &mut Rng) -> Config {
     let references = rng.percent(85);
