@@ -18,10 +18,10 @@ use crate::case::{Action, Case};
 const SEED: u64 = 0x5eed;
 
 /// Inputs to choose from.
-const CANDIDATES: u64 = 1_200;
+const CANDIDATES: u64 = 1_600;
 
 /// Inputs to choose.
-const CHOSEN: usize = 42;
+const CHOSEN: usize = 44;
 
 /// Modules beside them, of each generator.
 const MODULES: usize = 3;
