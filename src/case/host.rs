@@ -94,7 +94,7 @@ pub enum HostFunction {
 }
 
 /// The first page of a patterned host memory: of address `a` it holds the low byte of
-/// `a ^ (a >> 8) * 31`.
+/// `a ^ ((a >> 8) * 31)`.
 static PATTERN: [u8; 64 << 10] = {
     let mut page = [0; 64 << 10];
     let mut address = 0;
