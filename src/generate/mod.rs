@@ -104,11 +104,11 @@ impl Generator {
     /// How often it is chosen, relative to the others.
     pub fn weight(self) -> u32 {
         match self {
-            Generator::WasmSmith => 34,
+            Generator::WasmSmith => 32,
             Generator::SingleOp => 28,
             Generator::Loops => 12,
             Generator::Interrupts => 4,
-            Generator::References => 22,
+            Generator::References => 24,
         }
     }
 }

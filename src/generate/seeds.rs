@@ -18,7 +18,7 @@ use crate::case::{Action, Case};
 const SEED: u64 = 0x5eed;
 
 /// Inputs to choose from.
-const CANDIDATES: u64 = 1_600;
+const CANDIDATES: u64 = 4_000;
 
 /// Inputs to choose.
 const CHOSEN: usize = 44;

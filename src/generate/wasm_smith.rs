@@ -110,8 +110,9 @@ fn config(beyond: Beyond, rng: &mut Rng) -> Config {
             0
         },
         max_imports: 6,
-        min_funcs: rng.range(1, 3) as usize,
-        max_funcs: 9,
+        min_funcs: 1,
+        // All imports may be functions.
+        max_funcs: 8,
         max_instructions: rng.range(4, most) as usize,
         min_globals: rng.below(4) as usize,
         max_globals: 12,

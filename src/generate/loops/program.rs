@@ -97,12 +97,12 @@ pub(super) fn module(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
     program.imported_functions(source);
     program.state(source);
     program.function(true, source);
-    if source.percent(40) {
+    if source.percent(20) {
         program.function(true, source);
     }
     program.fill_tables(source);
     program.function(false, source);
-    if source.percent(30) {
+    if source.percent(15) {
         program.function(false, source);
     }
     if source.percent(12) {

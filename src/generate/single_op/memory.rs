@@ -58,14 +58,14 @@ pub(super) fn accesses(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
         &ConstExpr::i32_const(-1),
     );
     let main = source.pick(ACCESSES);
-    source.list(2, 4, |source| {
+    source.list(1, 3, |source| {
         function(&mut sketch, main, &memories, source);
     });
     if source.percent(60) {
         let memory = some(&memories, source);
         walk(&mut sketch, main, memory, progress, source);
     }
-    if source.percent(40) {
+    if source.percent(30) {
         let other = source.pick(ACCESSES);
         function(&mut sketch, other, &memories, source);
     }
@@ -472,7 +472,7 @@ pub(super) fn bulk(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
     // Those of memories are active, and so dropped when code runs.
     let segments = [segment, segment, segment, 0];
 
-    source.list(3, 5, |source| {
+    source.list(2, 4, |source| {
         let mut body = Body::new(3);
         let mut results = Vec::new();
         let memory = some(&memories, source);

@@ -298,7 +298,7 @@ pub(super) fn accesses(source: &mut Source<'_>) -> Vec<u8> {
         segment_length: items.len() as u32,
         global,
     };
-    source.list(3, 6, |source| {
+    source.list(2, 4, |source| {
         let mut body = Body::new(4);
         let results = subject.instruction(&mut body, source);
         let function = sketch.add(

@@ -40,7 +40,7 @@ pub(super) fn module(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
         walk(&mut sketch, op, source);
     }
     from_parameters(&mut sketch, op, source);
-    source.list(2, 3, |source| with_constants(&mut sketch, op, source));
+    source.list(1, 2, |source| with_constants(&mut sketch, op, source));
     match source.below(3) {
         0 => branching(&mut sketch, op, source),
         _ => tree(&mut sketch, op, source),
