@@ -5,12 +5,13 @@
 //! every stage sees the same ones. See `docs/performance.md` for what the figures mean.
 
 use std::hint::black_box;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use cranelift_codegen::ir;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, criterion_group, criterion_main};
 use parallax::case::{Case, Module};
-use parallax::codegen::generator::frontend_config;
 use parallax::codegen::{
     CodegenConfig, CompiledModule, Generation, Generator as CodeGenerator, Isa,
 };
@@ -228,7 +229,6 @@ impl Compiler {
             let started = Instant::now();
             let layout = VmLayout::new(module);
             let config = TranslateConfig {
-                frontend: frontend_config(Isa::X86_64),
                 memory_style: settings.memory_style,
                 guard_bytes: settings.guard_bytes,
                 spectre: settings.spectre,
@@ -241,21 +241,25 @@ impl Compiler {
             self.compiled.clear();
             for (defined, body) in bodies.into_iter().enumerate() {
                 let started = Instant::now();
-                let function = self.generator.function();
+                let mut function = ir::Function::new();
                 self.translator
-                    .function(body, defined as u32, &mut environment, function)
+                    .function(body, defined as u32, &mut environment, &mut function)
                     .expect("it was translated before");
                 clock(Stage::Translate, started);
+                let function = Rc::new(function);
 
                 if timed == Stage::Carry {
                     let started = Instant::now();
-                    self.generator.carry().expect("it was compiled before");
+                    self.generator
+                        .carry(&function)
+                        .expect("it was compiled before");
                     clock(Stage::Carry, started);
                     continue;
                 }
                 let started = Instant::now();
                 self.generator
                     .compile(
+                        &function,
                         &codegen,
                         module.imported_functions(),
                         None,

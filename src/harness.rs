@@ -2,6 +2,9 @@
 //!
 //! Everything that runs cases does it here: the command line, the fuzz targets, the tests.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use parallax_oracles::{
     Comparison, Finding, Observation, OracleName, Outcome, Place, Reason, Seen, Verdict, compare,
     compare_own,
@@ -11,12 +14,15 @@ use crate::case::Case;
 use crate::engine::{self, Engine, Refusal, observe, observe_steps, registry};
 use crate::runtime::watchdog;
 use crate::score::Fault;
+use crate::translate::Translations;
 use crate::triage::known::{self, KnownFault};
 
 /// The reference and the subjects, kept from case to case.
 pub struct Harness {
     reference: Box<dyn Engine>,
     subjects: Vec<Box<dyn Engine>>,
+    /// What subjects have translated of the case at hand.
+    translations: Rc<RefCell<Translations>>,
 }
 
 /// What came of a case.
@@ -74,17 +80,19 @@ impl Harness {
             .iter()
             .map(|name| registry::make_with_fault(name, fault))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Harness {
-            reference,
-            subjects,
-        })
+        Ok(Harness::of(reference, subjects))
     }
 
     /// A harness of these engines.
-    pub fn of(reference: Box<dyn Engine>, subjects: Vec<Box<dyn Engine>>) -> Harness {
+    pub fn of(reference: Box<dyn Engine>, mut subjects: Vec<Box<dyn Engine>>) -> Harness {
+        let translations = Rc::default();
+        for subject in &mut subjects {
+            subject.share(&translations);
+        }
         Harness {
             reference,
             subjects,
+            translations,
         }
     }
 
@@ -110,6 +118,7 @@ impl Harness {
     ///
     /// Faults of the reference that could end the process are avoided from the start.
     pub fn examine(&mut self, case: &Case) -> Examined {
+        self.translations.borrow_mut().forget();
         let safe = known::made_safe(case);
         let examined = self.examine_as(safe.as_ref().unwrap_or(case), case);
         if !examined.diverged() {

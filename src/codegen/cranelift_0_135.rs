@@ -9,6 +9,7 @@ mod convert;
 mod opcodes;
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use cranelift::binemit::Reloc;
@@ -66,7 +67,7 @@ impl Cranelift {
 impl Compiler for Cranelift {
     fn compile(
         &mut self,
-        func: &mut origin::Function,
+        func: &Rc<origin::Function>,
         job: &Job,
         module: &mut CompiledModule,
     ) -> Result<(), CodegenError> {

@@ -4,10 +4,10 @@
 //! Functions are always built as CLIF of Cranelift 0.112.3, since that is what the translator
 //! makes. A later generation carries them over first, which its own file does.
 
+use std::rc::Rc;
+
 use cranelift_codegen::ir;
-use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::FunctionBuilderContext;
-use target_lexicon::PointerWidth;
 
 use super::clif::Lowerer;
 use super::compiled::CompiledModule;
@@ -26,10 +26,10 @@ pub(super) struct Job {
 
 /// A generation of Cranelift.
 pub(super) trait Compiler {
-    /// Compiles `func`, which may be changed by it, and appends it to `module`.
+    /// Compiles `func`, in which no value is another's alias, and appends it to `module`.
     fn compile(
         &mut self,
-        func: &mut ir::Function,
+        func: &Rc<ir::Function>,
         job: &Job,
         module: &mut CompiledModule,
     ) -> Result<(), CodegenError>;
@@ -44,7 +44,6 @@ pub(super) trait Compiler {
 
 /// A code generator, with what is worth keeping from one module to the next.
 pub struct Generator {
-    pub(super) function: ir::Function,
     pub(super) builder_context: FunctionBuilderContext,
     compiler: Box<dyn Compiler>,
     lowerer: Lowerer,
@@ -58,26 +57,20 @@ impl Generator {
             Generation::Cranelift0_135 => Box::new(cranelift_0_135::Cranelift::default()),
         };
         Generator {
-            function: ir::Function::new(),
             builder_context: FunctionBuilderContext::new(),
             compiler,
             lowerer: Lowerer::default(),
         }
     }
 
-    /// The function to build next, cleared.
-    pub fn function(&mut self) -> &mut ir::Function {
-        self.function.clear();
-        &mut self.function
-    }
-
-    /// Compiles the function last built in [`Generator::function`] and appends it to `module`, of
-    /// which `imported` functions are imported.
+    /// Compiles a function, in which no value is another's alias, and appends it to `module`, of which
+    /// `imported` functions are imported.
     ///
     /// # Errors
     /// [`CodegenError`].
     pub fn compile(
         &mut self,
+        func: &Rc<ir::Function>,
         config: &CodegenConfig,
         imported: u32,
         fault: Option<Fault>,
@@ -88,14 +81,14 @@ impl Generator {
             imported,
             fault,
         };
-        let compiler: &mut dyn Compiler = match config.isa {
-            Isa::Clif => &mut self.lowerer,
+        match config.isa {
+            Isa::Clif => self.lowerer.compile(func, &job, module)?,
             Isa::X86_64 | Isa::Aarch64 | Isa::Riscv64 => {
-                plant::in_clif(fault, config, &mut self.function);
-                &mut *self.compiler
+                let faulty = plant::in_clif(fault, config, func);
+                let func = faulty.as_ref().unwrap_or(func);
+                self.compiler.compile(func, &job, module)?;
             }
-        };
-        compiler.compile(&mut self.function, &job, module)?;
+        }
         if let Some(made) = module.functions.last() {
             let code = &mut module.code[made.start as usize..made.end as usize];
             plant::in_code(fault, config.isa, code);
@@ -108,24 +101,12 @@ impl Generator {
         &mut self.lowerer
     }
 
-    /// Makes the function last built in [`Generator::function`] one of this generation, which
-    /// [`Generator::compile`] does first, and nothing more.
+    /// Makes a function one of this generation, which [`Generator::compile`] does first, and nothing
+    /// more.
     ///
     /// # Errors
     /// [`CodegenError`].
-    pub fn carry(&mut self) -> Result<(), CodegenError> {
-        self.compiler.carry(&self.function)
-    }
-}
-
-/// What building a function for an ISA depends on.
-pub fn frontend_config(isa: Isa) -> TargetFrontendConfig {
-    TargetFrontendConfig {
-        default_call_conv: CallConv::SystemV,
-        pointer_width: PointerWidth::U64,
-        page_size_align_log2: match isa {
-            Isa::X86_64 | Isa::Riscv64 | Isa::Clif => 12,
-            Isa::Aarch64 => 16,
-        },
+    pub fn carry(&mut self, func: &ir::Function) -> Result<(), CodegenError> {
+        self.compiler.carry(func)
     }
 }

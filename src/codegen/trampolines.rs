@@ -3,15 +3,17 @@
 //! They are CLIF as everything else, so that each generation of Cranelift compiles those that lead
 //! into and out of its own code, and agrees with itself about how values are passed.
 
+use std::rc::Rc;
+
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, StackSlotData, StackSlotKind, types};
 use cranelift_frontend::FunctionBuilder;
 
 use super::compiled::CompiledModule;
-use super::generator::{Generator, frontend_config};
+use super::generator::Generator;
 use super::{CodegenConfig, CodegenError, Isa};
 use crate::case::module::FuncType;
 use crate::translate::builtins::{Builtin, builtin_signature};
-use crate::translate::environment::{value_type, wasm_signature};
+use crate::translate::environment::{FRONTEND, value_type, wasm_signature};
 use crate::translate::layout::{POINTER_BYTES, head};
 
 /// Bytes of a slot through which trampolines pass a value of any type.
@@ -30,12 +32,10 @@ impl Generator {
         ty: &FuncType,
         module: &mut CompiledModule,
     ) -> Result<(), CodegenError> {
-        let call_conv = frontend_config(isa).default_call_conv;
-        self.function.clear();
-        let func = &mut self.function;
-        func.signature = ir::Signature::new(call_conv);
+        let mut func = ir::Function::new();
+        func.signature = ir::Signature::new(FRONTEND.default_call_conv);
         func.signature.params.extend([AbiParam::new(types::I64); 4]);
-        let mut builder = FunctionBuilder::new(func, &mut self.builder_context);
+        let mut builder = FunctionBuilder::new(&mut func, &mut self.builder_context);
         let block = builder.create_block();
         builder.append_block_params_for_function_params(block);
         builder.switch_to_block(block);
@@ -60,7 +60,8 @@ impl Generator {
         }
         builder.ins().return_(&[]);
         builder.finalize();
-        self.compile(&CodegenConfig::for_trampolines(isa), 0, None, module)
+        let config = CodegenConfig::for_trampolines(isa);
+        self.compile(&Rc::new(func), &config, 0, None, module)
     }
 
     /// Compiles the trampoline by which wasm calls a host function of type `ty`: a wasm function
@@ -74,11 +75,9 @@ impl Generator {
         ty: &FuncType,
         module: &mut CompiledModule,
     ) -> Result<(), CodegenError> {
-        let call_conv = frontend_config(isa).default_call_conv;
-        self.function.clear();
-        let func = &mut self.function;
+        let mut func = ir::Function::new();
         func.signature = wasm_signature(ty);
-        let mut builder = FunctionBuilder::new(func, &mut self.builder_context);
+        let mut builder = FunctionBuilder::new(&mut func, &mut self.builder_context);
         let slots = ty.params.len().max(ty.results.len()).max(1) as u32;
         let slot = builder.create_sized_stack_slot(StackSlotData::new(
             StackSlotKind::ExplicitSlot,
@@ -99,7 +98,10 @@ impl Generator {
         let flags = ir::MemFlags::trusted();
         let builtin = (head::BUILTINS + Builtin::host_call as u32 * POINTER_BYTES) as i32;
         let address = builder.ins().load(types::I64, flags, params[0], builtin);
-        let signature = builder.import_signature(builtin_signature(Builtin::host_call, call_conv));
+        let signature = builder.import_signature(builtin_signature(
+            Builtin::host_call,
+            FRONTEND.default_call_conv,
+        ));
         builder
             .ins()
             .call_indirect(signature, address, &[params[0], params[1], values]);
@@ -110,6 +112,7 @@ impl Generator {
         }
         builder.ins().return_(&results);
         builder.finalize();
-        self.compile(&CodegenConfig::for_trampolines(isa), 0, None, module)
+        let config = CodegenConfig::for_trampolines(isa);
+        self.compile(&Rc::new(func), &config, 0, None, module)
     }
 }

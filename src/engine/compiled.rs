@@ -5,10 +5,12 @@
 //! allocations, ISA objects, the code arena, memory reservations, and trampolines, of which there
 //! is one a function type whatever the case.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::rc::Rc;
 
+use cranelift_codegen::ir;
 use parallax_oracles::{Changes, Entity, Event, Finding, Outcome, Place, Value};
 
 use super::shadow::Shadows;
@@ -16,7 +18,6 @@ use super::version::locked_version;
 use super::{Engine, Refusal, Run};
 use crate::case::module::FuncType;
 use crate::case::{Action, Case, HostItemKind, Settings};
-use crate::codegen::generator::frontend_config;
 use crate::codegen::{Backend, CodegenConfig, CodegenError, CompiledModule, Generator, Isa};
 use crate::panics;
 use crate::runtime::audit::Breach;
@@ -26,7 +27,9 @@ use crate::runtime::machine::{Execution, Machine};
 use crate::runtime::store::{Reusable, Store, StoreConfig};
 use crate::score::Fault;
 use crate::translate::layout::VmLayout;
-use crate::translate::{self, Environment, TranslateConfig, TranslateError, Translator};
+use crate::translate::{
+    self, Environment, TranslateConfig, TranslateError, Translations, Translator,
+};
 
 /// Bytes of address space for the code of one case, trampolines included.
 const ARENA_BYTES: usize = 64 << 20;
@@ -78,7 +81,7 @@ pub struct Compiled {
     audit: bool,
     /// The first contract that it broke in the last case.
     breach: Option<Breach>,
-    translator: Translator,
+    translations: Rc<RefCell<Translations>>,
     generator: Generator,
     arena: Option<Arena>,
     trampolines: Trampolines,
@@ -120,7 +123,7 @@ impl Compiled {
             mixture: None,
             audit: false,
             breach: None,
-            translator: Translator::default(),
+            translations: Rc::default(),
             generator: Generator::new(backend.generation),
             arena: None,
             trampolines: Trampolines::default(),
@@ -142,6 +145,18 @@ impl Compiled {
             mixture: Some(mixture),
             ..Compiled::with_fault(name, backend, fault)
         }
+    }
+
+    /// Makes everything anew that a compiler which panicked may have left in any state.
+    fn renew(&mut self) {
+        self.translations.replace(Translations::default());
+        *self = Compiled {
+            translations: Rc::clone(&self.translations),
+            mixture: self.mixture.take(),
+            execution: self.execution,
+            audit: self.audit,
+            ..Compiled::with_fault(self.name, self.backend, self.fault)
+        };
     }
 
     /// Holds the runtime to its contracts from now on (see [`crate::runtime::audit`]).
@@ -166,8 +181,7 @@ impl Compiled {
     ) -> Result<Listing, Refusal> {
         let made = panics::catch(|| self.list(case, module, function));
         made.unwrap_or_else(|panic| {
-            *self =
-                Compiled::with_fault(self.name, self.backend, self.fault).run_by(self.execution);
+            self.renew();
             Err(Refusal::Failed(format!("the compiler panicked: {panic}")))
         })
     }
@@ -182,14 +196,18 @@ impl Compiled {
         let mut environment = Environment::new(module, &layout, config);
         let bodies = translate::bodies(&module.wasm)?;
         let body = bodies.into_iter().nth(defined as usize).ok_or_else(none)?;
-        let func = self.generator.function();
-        self.translator
-            .function(body, defined, &mut environment, func)?;
+        let mut func = ir::Function::new();
+        Translator::default().function(body, defined, &mut environment, &mut func)?;
         let clif = func.display().to_string();
         let mut compiled = CompiledModule::default();
         let codegen = self.codegen_config(&case.settings, number, function);
-        self.generator
-            .compile(&codegen, imported, self.fault, &mut compiled)?;
+        self.generator.compile(
+            &Rc::new(func),
+            &codegen,
+            imported,
+            self.fault,
+            &mut compiled,
+        )?;
         Ok(Listing {
             isa: self.backend.isa,
             clif,
@@ -199,7 +217,6 @@ impl Compiled {
 
     fn translate_config(&self, settings: &Settings) -> TranslateConfig {
         TranslateConfig {
-            frontend: frontend_config(self.backend.isa),
             memory_style: settings.memory_style,
             guard_bytes: settings.guard_bytes,
             spectre: settings.spectre,
@@ -346,15 +363,14 @@ impl Compiled {
         let config = self.translate_config(settings);
         let mut compiled = CompiledModule::default();
         let imported = module.imported_functions();
-        let mut environment = Environment::new(module, &layout, config);
-        for (defined, body) in translate::bodies(&module.wasm)?.into_iter().enumerate() {
-            let func = self.generator.function();
-            self.translator
-                .function(body, defined as u32, &mut environment, func)?;
-            let codegen = self.codegen_config(settings, number, imported + defined as u32);
+        let mut translations = self.translations.borrow_mut();
+        let functions = translations.functions(module, &layout, config)?;
+        for (index, func) in (imported..).zip(functions) {
+            let codegen = self.codegen_config(settings, number, index);
             self.generator
-                .compile(&codegen, imported, self.fault, &mut compiled)?;
+                .compile(func, &codegen, imported, self.fault, &mut compiled)?;
         }
+        drop(translations);
         let arena = self.arena.as_mut().ok_or_else(no_arena)?;
         let reusable = self.reusable.as_mut().ok_or_else(no_arena)?;
         let base = load(&reusable.machine, &mut arena.code, &compiled)?;
@@ -463,6 +479,10 @@ impl Engine for Compiled {
         translate::validates(wasm)
     }
 
+    fn share(&mut self, translations: &Rc<RefCell<Translations>>) {
+        self.translations = Rc::clone(translations);
+    }
+
     fn remark(&self, finding: &Finding) -> Option<&'static str> {
         match finding.place {
             Place::MemoryByte { memory, address } => {
@@ -476,15 +496,14 @@ impl Engine for Compiled {
     }
 
     fn start<'run>(&'run mut self, case: &'run Case) -> Result<Box<dyn Run + 'run>, Refusal> {
+        if Rc::strong_count(&self.translations) == 1 {
+            self.translations.borrow_mut().forget();
+        }
         // A compiler that panics has a bug, which is what we are here for.
         let modules = match panics::catch(|| self.prepare(case)) {
             Ok(modules) => modules?,
             Err(panic) => {
-                *self = Compiled {
-                    mixture: self.mixture.take(),
-                    execution: self.execution,
-                    ..Compiled::with_fault(self.name, self.backend, self.fault)
-                };
+                self.renew();
                 return Err(Refusal::Failed(format!("the compiler panicked: {panic}")));
             }
         };

@@ -15,9 +15,13 @@ pub mod wasmi;
 #[cfg(feature = "wasmtime")]
 pub mod wasmtime;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use parallax_oracles::{Alive, Changes, Event, Finding, Observation, Outcome, StepObservation};
 
 use crate::case::{Action, Case};
+use crate::translate::Translations;
 
 /// What an engine of Wasmtime says about an object that nothing holds and that is still alive, where code
 /// may have filled a table over it without giving it up: tables are initialised eagerly, so that
@@ -46,6 +50,12 @@ pub trait Engine {
     /// 2.0 with SIMD. The default asks the decoder that cases are made with.
     fn accepts(&mut self, wasm: &[u8]) -> bool {
         crate::case::Module::from_wasm(wasm, None).is_ok()
+    }
+
+    /// Takes translated modules from here, and puts them here, for as long as whoever calls this does
+    /// [forget](Translations::forget) them before every case. The default translates nothing.
+    fn share(&mut self, translations: &Rc<RefCell<Translations>>) {
+        let _ = translations;
     }
 
     /// What the engine itself has to say about a finding in what it ran last, if it knows how that

@@ -1,6 +1,8 @@
 //! Planting faults of code generation where the mistake would be made: in the CLIF that the
 //! optimiser hands on, and in the bytes that a backend emits.
 
+use std::rc::Rc;
+
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Function, InstructionData};
 
@@ -9,12 +11,17 @@ use crate::case::settings::OptLevel;
 use crate::codegen::disassembly::disassemble;
 use crate::codegen::{CodegenConfig, Isa};
 
-/// Does to the CLIF of a function, which is about to be compiled, what a wrong rule of the
-/// optimiser would do.
-pub fn in_clif(fault: Option<Fault>, config: &CodegenConfig, func: &mut Function) {
+/// What a wrong rule of the optimiser would make of the CLIF of a function, which is about to be
+/// compiled; `None` if that is not the planted fault.
+pub fn in_clif(
+    fault: Option<Fault>,
+    config: &CodegenConfig,
+    func: &Function,
+) -> Option<Rc<Function>> {
     if fault != Some(Fault::OptimiserComparesStrictly) || config.opt_level == OptLevel::None {
-        return;
+        return None;
     }
+    let mut func = func.clone();
     let blocks: Vec<_> = func.layout.blocks().collect();
     for block in blocks {
         let instructions: Vec<_> = func.layout.block_insts(block).collect();
@@ -29,6 +36,7 @@ pub fn in_clif(fault: Option<Fault>, config: &CodegenConfig, func: &mut Function
             }
         }
     }
+    Some(Rc::new(func))
 }
 
 /// Does to the code of a function what a wrong rule of a backend would do.

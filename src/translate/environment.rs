@@ -12,6 +12,7 @@ use cranelift_wasm::{
     MemoryIndex, TableData, TableIndex, TargetEnvironment, TypeConvert, TypeIndex, WasmError,
     WasmHeapType, WasmResult, wasmparser,
 };
+use target_lexicon::PointerWidth;
 
 use super::builtins::{Builtin, BuiltinSignatures};
 use super::layout::VmLayout;
@@ -25,11 +26,18 @@ use crate::score::Fault;
 /// of results and tail calls.
 pub const WASM_CALL_CONV: CallConv = CallConv::Tail;
 
-/// What the environment has to know besides the module.
-#[derive(Clone, Copy)]
+/// The target, as far as translation looks at it: the same for every ISA, so that the CLIF is, too. Of
+/// the page size it asks whether a page of WebAssembly is made of whole ones, which is so up to its own
+/// 64 KiB, the largest that there are.
+pub const FRONTEND: TargetFrontendConfig = TargetFrontendConfig {
+    default_call_conv: CallConv::SystemV,
+    pointer_width: PointerWidth::U64,
+    page_size_align_log2: 16,
+};
+
+/// All that translation depends on besides the module: equal configurations make the same CLIF.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TranslateConfig {
-    /// Of the target.
-    pub frontend: TargetFrontendConfig,
     /// How memories are laid out.
     pub memory_style: MemoryStyle,
     /// Bytes of the guard region behind every memory.
@@ -99,7 +107,7 @@ impl<'module> Environment<'module> {
             function_type: 0,
             vmctx: None,
             builtins: BuiltinSignatures::new(
-                config.frontend.default_call_conv,
+                FRONTEND.default_call_conv,
                 config.fault == Some(Fault::SignExtendBuiltinArguments),
             ),
             heaps: PrimaryMap::new(),
@@ -204,7 +212,7 @@ impl TypeConvert for Environment<'_> {
 
 impl TargetEnvironment for Environment<'_> {
     fn target_config(&self) -> TargetFrontendConfig {
-        self.config.frontend
+        FRONTEND
     }
 
     fn heap_access_spectre_mitigation(&self) -> bool {

@@ -9,6 +9,7 @@
 //! - [`environment`]: the state for one function, and the hooks' dispatch
 //! - `calls`, `tables`, `references`, `globals`, `memories`, `interrupts`: the hooks
 //! - `stack_maps`, `stack_slots`: which values a collection must find, and that it does in loops
+//! - [`translations`]: what came of it, for all engines
 
 pub mod builtins;
 mod calls;
@@ -21,6 +22,7 @@ mod references;
 mod stack_maps;
 mod stack_slots;
 mod tables;
+pub mod translations;
 
 use cranelift_codegen::ir;
 use cranelift_wasm::FuncTranslator;
@@ -30,6 +32,7 @@ use cranelift_wasm::wasmparser::{
 };
 
 pub use environment::{Environment, TranslateConfig};
+pub use translations::Translations;
 
 /// Why a module was not translated.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -120,7 +123,7 @@ pub fn validates(wasm: &[u8]) -> bool {
 
 impl Translator {
     /// Translates the `defined`-th function that the module defines into `func`, which must be
-    /// cleared.
+    /// cleared. No value in it is another's alias then.
     ///
     /// # Errors
     /// [`TranslateError`].
@@ -139,6 +142,8 @@ impl Translator {
             .translator
             .translate_body(&mut validator, body.body, func, environment);
         self.allocations = validator.into_allocations();
-        Ok(result?)
+        result?;
+        func.dfg.resolve_all_aliases();
+        Ok(())
     }
 }

@@ -27,20 +27,19 @@ pub const ALIGNMENT: u32 = 16;
 /// What stands for the code in memory: on no host an instruction that does anything.
 const CODE: u8 = 0xcc;
 
-/// Fills in a program for a function, but for the function itself, and appends it to `module`, of which so many
-/// functions are `imported`, as code of one byte an operation.
+/// Fills in a program for a function, in which no value is another's alias, but for the function itself, and
+/// appends it to `module`, of which so many functions are `imported`, as code of one byte an operation.
 ///
 /// # Errors
 /// [`CodegenError::Unsupported`] with the name of an instruction.
 pub fn lower(
-    func: &mut ir::Function,
+    func: &ir::Function,
     program: &mut Program,
     canonicalise_nans: bool,
     imported: u32,
     signatures: &mut Signatures,
     module: &mut CompiledModule,
 ) -> Result<(), CodegenError> {
-    func.dfg.resolve_all_aliases();
     let start = module.code.len().next_multiple_of(ALIGNMENT as usize);
     let mut lowering = Lowering {
         func,

@@ -12,6 +12,8 @@ mod program;
 mod scalar;
 mod trust;
 
+use std::rc::Rc;
+
 use cranelift_codegen::ir;
 
 pub use self::lanes::widen;
@@ -26,13 +28,25 @@ use super::{CodegenError, CompiledModule};
 const KEPT_SIGNATURES: usize = 4096;
 
 /// Makes functions ready to be interpreted, with what is worth keeping from one to the next.
-#[derive(Default)]
 pub struct Lowerer {
     signatures: Signatures,
     /// Those of the module under way.
     lowered: Vec<Program>,
     /// Programs whose allocations are to be used again.
     spare: Vec<Program>,
+    /// The function of those.
+    nothing: Rc<ir::Function>,
+}
+
+impl Default for Lowerer {
+    fn default() -> Self {
+        Lowerer {
+            signatures: Signatures::default(),
+            lowered: Vec::new(),
+            spare: Vec::new(),
+            nothing: Rc::new(ir::Function::new()),
+        }
+    }
 }
 
 impl Lowerer {
@@ -43,8 +57,11 @@ impl Lowerer {
 
     /// Takes back what will not be run any more, and forgets a module that was not completed.
     pub fn reuse(&mut self, programs: impl Iterator<Item = Program>) {
-        self.spare.extend(programs);
-        self.spare.append(&mut self.lowered);
+        let unused = programs.chain(self.lowered.drain(..));
+        self.spare.extend(unused.map(|mut program| {
+            program.func = Rc::clone(&self.nothing);
+            program
+        }));
     }
 
     /// Says that no program is in use.
@@ -58,7 +75,7 @@ impl Lowerer {
 impl Compiler for Lowerer {
     fn compile(
         &mut self,
-        func: &mut ir::Function,
+        func: &Rc<ir::Function>,
         job: &Job,
         module: &mut CompiledModule,
     ) -> Result<(), CodegenError> {
@@ -72,7 +89,7 @@ impl Compiler for Lowerer {
             &mut self.signatures,
             module,
         );
-        std::mem::swap(&mut program.func, func);
+        program.func = Rc::clone(func);
         match lowered {
             Ok(()) => self.lowered.push(program),
             Err(_) => self.spare.push(program),

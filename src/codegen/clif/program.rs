@@ -6,6 +6,8 @@
 //! has an address, an operation has one, calls have return addresses. So traps, stack maps and walks
 //! of frames are those of machine code.
 
+use std::rc::Rc;
+
 use cranelift_codegen::ir;
 use cranelift_codegen::packed_option::PackedOption;
 use parallax_oracles::TrapKind;
@@ -255,7 +257,7 @@ pub struct CallSite {
 /// A function, ready to be interpreted.
 pub struct Program {
     /// The function.
-    pub func: ir::Function,
+    pub func: Rc<ir::Function>,
     /// Its operations.
     pub ops: Vec<Op>,
     /// The instruction behind each operation that can be stepped by the crate's interpreter.
@@ -292,7 +294,7 @@ pub struct Program {
 impl Default for Program {
     fn default() -> Program {
         Program {
-            func: ir::Function::new(),
+            func: Rc::new(ir::Function::new()),
             ops: Vec::new(),
             steps: Vec::new(),
             blocks: Vec::new(),
@@ -313,9 +315,8 @@ impl Default for Program {
 }
 
 impl Program {
-    /// Makes it empty, keeping its allocations.
+    /// Makes it empty but for the function, keeping its allocations.
     pub fn clear(&mut self) {
-        self.func.clear();
         self.ops.clear();
         self.steps.clear();
         self.blocks.clear();

@@ -6,7 +6,8 @@
 //! as they are, nothing that refers to a value has to wait for it. What 0.112 leaves to its
 //! legaliser and later generations do not know any more (global values, immediate operands, loads
 //! and stores of stack slots) is put in other words on the way; the values that this takes get
-//! numbers behind all others. Aliases come last, when all that they stand for is there.
+//! numbers behind all others. What is another name of the vmctx comes last, as its alias; other aliases
+//! there are none.
 
 mod instruction;
 
@@ -30,7 +31,7 @@ pub(super) struct Carrier {
 }
 
 impl Carrier {
-    /// Makes `func`, which must be cleared, what `origin` is.
+    /// Makes `func`, which must be cleared, what `origin` is, in which no value is another's alias.
     ///
     /// # Errors
     /// The name of what cannot be carried over.
@@ -281,30 +282,13 @@ impl Carrying<'_> {
         inst
     }
 
-    /// The values that stand for others.
+    /// The values that stand for the vmctx.
     fn aliases(&mut self) {
         if let Ok(vmctx) = self.vmctx() {
             for alias in &self.kept.vmctxs {
                 self.func
                     .dfg
                     .make_value_alias_for_serialization(vmctx, *alias);
-            }
-        }
-        for value in self.origin.dfg.values() {
-            if self
-                .origin
-                .dfg
-                .value_alias_dest_for_serialization(value)
-                .is_none()
-            {
-                continue;
-            }
-            let meant = value_of(self.origin.dfg.resolve_aliases(value));
-            // It may be defined by what is not part of the function any more.
-            if self.func.dfg.value_is_valid_for_parser(meant) {
-                self.func
-                    .dfg
-                    .make_value_alias_for_serialization(meant, value_of(value));
             }
         }
     }

@@ -100,9 +100,7 @@ impl Reached {
 
 /// What the code of a module reaches, under the settings of its case.
 fn reached(case: &Case, module: &Module, layout: &VmLayout) -> Reached {
-    let mut generator = Generator::new(BACKEND.generation);
     let config = TranslateConfig {
-        frontend: frontend_config(BACKEND.isa),
         memory_style: case.settings.memory_style,
         guard_bytes: case.settings.guard_bytes,
         spectre: case.settings.spectre,
@@ -113,11 +111,11 @@ fn reached(case: &Case, module: &Module, layout: &VmLayout) -> Reached {
     let mut reached = Reached::default();
     let bodies = translate::bodies(&module.wasm).expect("generated modules are valid");
     for (defined, body) in bodies.into_iter().enumerate() {
-        let func = generator.function();
+        let mut func = ir::Function::new();
         translator
-            .function(body, defined as u32, &mut environment, func)
+            .function(body, defined as u32, &mut environment, &mut func)
             .expect("generated modules are supported");
-        reached.collect(func);
+        reached.collect(&func);
     }
     reached
 }

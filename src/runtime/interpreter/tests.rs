@@ -1,9 +1,11 @@
 //! Instructions one by one: ours against those of the crate, and the crate's where it is wrong.
 
+use std::rc::Rc;
+
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{
-    AbiParam, Inst, InstBuilder, MemFlags, Opcode, StackSlotData, StackSlotKind, TrapCode, Type,
-    Value, types,
+    self, AbiParam, Inst, InstBuilder, MemFlags, Opcode, StackSlotData, StackSlotKind, TrapCode,
+    Type, Value, types,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use parallax_oracles::TrapKind;
@@ -39,11 +41,11 @@ impl Function {
         let mut interpreter = Interpreter::new();
         interpreter.unload_from(BASE..BASE << 1, BASE, generator.lowerer());
         let mut context = FunctionBuilderContext::new();
-        let func = generator.function();
+        let mut func = ir::Function::new();
         let abi = |types: &[Type]| types.iter().map(|ty| AbiParam::new(*ty)).collect();
         func.signature.params = abi(params);
         func.signature.returns = abi(returns);
-        let mut builder = FunctionBuilder::new(func, &mut context);
+        let mut builder = FunctionBuilder::new(&mut func, &mut context);
         let block = builder.create_block();
         builder.append_block_params_for_function_params(block);
         builder.switch_to_block(block);
@@ -60,7 +62,7 @@ impl Function {
         let config = CodegenConfig::new(Isa::Clif, &settings);
         let mut module = CompiledModule::default();
         generator
-            .compile(&config, 0, None, &mut module)
+            .compile(&Rc::new(func), &config, 0, None, &mut module)
             .map_err(|error| error.to_string())?;
         interpreter.load(generator.lowerer(), &module, BASE);
         Ok(Function {

@@ -6,7 +6,6 @@ use super::super::{make_isa, opcodes};
 use super::*;
 use crate::campaign;
 use crate::case::Case;
-use crate::codegen::generator::frontend_config;
 use crate::codegen::{CodegenConfig, Isa};
 use crate::generate::Generators;
 use crate::translate::layout::VmLayout;
@@ -18,7 +17,6 @@ fn each_function(case: &Case, mut check: impl FnMut(&origin::Function)) {
     for module in &case.modules {
         let layout = VmLayout::new(module);
         let config = TranslateConfig {
-            frontend: frontend_config(Isa::X86_64),
             memory_style: case.settings.memory_style,
             guard_bytes: case.settings.guard_bytes,
             spectre: case.settings.spectre,
