@@ -28,7 +28,9 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
-use unicorn_engine::{Context, MemType, Prot, TlbEntry, TlbType, UcHookId, Unicorn, uc_error};
+use unicorn_engine::{
+    Context, HookType, MemType, Prot, TlbEntry, TlbType, UcHookId, Unicorn, uc_error,
+};
 
 use super::entry::{self, Activation, Stopped, Target, WASM_STACK_BYTES};
 use super::host_isa::ISA;
@@ -71,6 +73,8 @@ pub struct Emulator {
     stack: Pages,
     /// Hooks on instructions that the processor gets wrong.
     corrected: Vec<UcHookId>,
+    /// Where code was last, with the hook that is there for what it spares.
+    sparing: Option<(Range<u64>, UcHookId)>,
 }
 
 /// What hooks know of the call under way.
@@ -123,6 +127,7 @@ impl Emulator {
             gates,
             stack,
             corrected: Vec::new(),
+            sparing: None,
         })
     }
 
@@ -189,6 +194,7 @@ impl Emulator {
     ) -> Result<(), Stopped> {
         // SAFETY: `store` is valid; the clone keeps the words alive, and no reference stays.
         let (interrupts, blocks) = unsafe { ((*store).interrupts().clone(), (*store).branches()) };
+        self.spare(&code);
         let stack = self.stack.range();
         let exit = self.gates.range().start + EXIT_GATE;
         let call = self.processor.get_data_mut();
@@ -252,6 +258,31 @@ impl Emulator {
 }
 
 impl Emulator {
+    /// For every block that it translates, Unicorn goes through all translations of addresses that it has
+    /// made, for code might have been written to: a tenth of what it takes to translate. It does not
+    /// where some access to code is hooked. So one is that does not happen: nothing that is mapped
+    /// by its own tables lacks a permission.
+    fn spare(&mut self, code: &Range<u64>) {
+        if self
+            .sparing
+            .as_ref()
+            .is_some_and(|(range, _)| range == code)
+        {
+            return;
+        }
+        if let Some((_, hook)) = self.sparing.take() {
+            let removed = self.processor.remove_hook(hook);
+            debug_assert!(removed.is_ok());
+        }
+        let last = code.end.saturating_sub(1);
+        let never = |_: &mut Processor<'_>, _, _, _, _| false;
+        let hook = self
+            .processor
+            .add_mem_hook(HookType::MEM_FETCH_PROT, code.start, last, never);
+        debug_assert!(hook.is_ok());
+        self.sparing = hook.ok().map(|hook| (code.clone(), hook));
+    }
+
     /// The address that the instruction at `pc` stored to, if it was refused a page and has written
     /// part of what it was to.
     fn torn_store(&self, pc: u64) -> Option<u64> {
