@@ -15,10 +15,10 @@ say() {
     echo "$(basename "$0"): $*" >&2
 }
 
-# Says why nothing can be done, and ends.
+# Says why nothing can be done, and ends as the program does then.
 die() {
     say "error: $*"
-    exit 1
+    exit 2
 }
 
 # Sets nightly_cargo to the command that is cargo of a nightly toolchain; to nothing if there is

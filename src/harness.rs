@@ -480,3 +480,51 @@ pub fn default_subjects() -> Vec<&'static str> {
         .map(|info| info.name)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaign;
+    use crate::generate::Generators;
+
+    /// How many cases of seed 4 are run.
+    const CASES: u64 = 80;
+
+    #[test]
+    fn subjects_show_together_what_they_show_alone() {
+        std::thread::Builder::new()
+            .stack_size(campaign::STACK_BYTES)
+            .spawn(compare_with_lone)
+            .expect("a thread")
+            .join()
+            .expect("subjects that show the same");
+    }
+
+    fn compare_with_lone() {
+        let names = ["x86_64-0.112", "x86_64", "clif", "x86_64-emulated"];
+        let usable = names
+            .into_iter()
+            .filter(|name| registry::find(name).is_ok());
+        let names: Vec<&str> = usable.collect();
+        let mut together = Harness::new(&names).expect("they can be used");
+        let alone = names.iter().map(|name| registry::make(name));
+        let mut alone: Vec<_> = alone.collect::<Result<_, _>>().expect("they can be used");
+        let mut compared = 0;
+        for number in 0..CASES {
+            let (_, Some(case), _) = campaign::case(4, number, Generators::all()) else {
+                continue;
+            };
+            let examined = together.examine(&case);
+            // Others may have ended before their last step.
+            if examined.verdict != Verdict::Agreed {
+                continue;
+            }
+            for (subject, alone) in examined.subjects.iter().zip(&mut alone) {
+                let seen = observe(alone.as_mut(), &case).ok();
+                assert_eq!(subject.observation, seen, "case {number}");
+                compared += u64::from(seen.is_some());
+            }
+        }
+        assert!(compared > CASES);
+    }
+}
