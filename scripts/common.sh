@@ -43,6 +43,22 @@ find_nightly() {
     fi
 }
 
+# Sets llvm to the version of LLVM that the compiler has, and profdata to its llvm-profdata, to nothing if
+# there is none. That of another version does not read what programs of this compiler write.
+# shellcheck disable=SC2034 # for the scripts
+find_profdata() {
+    local candidate
+    llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+    profdata=
+    for candidate in "$(rustc --print target-libdir)/../bin/llvm-profdata" \
+        "$(command -v "llvm-profdata-$llvm" || true)" "/usr/lib/llvm-$llvm/bin/llvm-profdata"; do
+        if [[ -x $candidate ]]; then
+            profdata=$candidate
+            return
+        fi
+    done
+}
+
 # Leaves out of the release profile what makes each program that is linked take a minute, for whoever
 # links many.
 quick_links() {
