@@ -1,7 +1,8 @@
 //! The artifacts folder: where inputs with findings are kept.
 //!
 //! A file there is whole or it is not there: it is written under another name, synced, and then
-//! renamed. What a run has found is worth more than the run, so saving comes before telling.
+//! renamed. What a run has found is worth more than the run, so saving comes before telling, and no run
+//! replaces what another one has found.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -63,6 +64,33 @@ impl Artifacts {
         }
     }
 
+    /// Saves what is never to be lost, as `STEM.EXTENSION`, and returns its name. If other contents have
+    /// that name, they stay, and it is `STEM-2.EXTENSION`, or the next number that is free. The same
+    /// contents are saved once.
+    ///
+    /// Only one at a time may keep files of this stem.
+    ///
+    /// # Errors
+    /// [`ArtifactError`]; the folder is then as it was before.
+    pub fn keep(
+        &self,
+        stem: &str,
+        extension: &str,
+        contents: &[u8],
+    ) -> Result<String, ArtifactError> {
+        let mut name = format!("{stem}.{extension}");
+        for number in 2_u64.. {
+            let path = self.folder.join(&name);
+            match fs::symlink_metadata(&path) {
+                Ok(there) if is_same(&path, &there, contents) => return Ok(name),
+                Ok(_) => name = format!("{stem}-{number}.{extension}"),
+                // It is free, or saving says what is wrong.
+                Err(_) => break,
+            }
+        }
+        self.save(&name, contents).map(|_| name)
+    }
+
     /// A name that no other writer uses, of this process or another.
     fn temporary(&self, name: &str) -> PathBuf {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -82,6 +110,12 @@ impl Artifacts {
         let folder = self.folder.display();
         ArtifactError(format!("artifacts folder {folder}: another run uses it"))
     }
+}
+
+/// Whether a file has these contents.
+fn is_same(path: &Path, there: &fs::Metadata, contents: &[u8]) -> bool {
+    let alike = there.is_file() && there.len() == contents.len() as u64;
+    alike && fs::read(path).is_ok_and(|found| found == contents)
 }
 
 fn write_synced(path: &Path, contents: &[u8]) -> io::Result<()> {
@@ -123,6 +157,29 @@ mod tests {
         // A file where the folder should be.
         let error = Artifacts::open(folder.join("a/b/x.bin")).expect_err("not a folder");
         assert!(error.to_string().contains("cannot make it"), "{error}");
+        fs::remove_dir_all(folder).expect("it goes");
+    }
+
+    #[test]
+    fn what_is_kept_is_never_replaced() {
+        let folder = std::env::temp_dir().join(format!("parallax-kept-{}", std::process::id()));
+        let artifacts = Artifacts::open(&folder).expect("it can be made");
+        let keep = |contents: &str| {
+            let name = artifacts.keep("x", "bin", contents.as_bytes());
+            let name = name.expect("it can be written");
+            let read = fs::read_to_string(folder.join(&name));
+            assert_eq!(read.expect("it is there"), contents);
+            name
+        };
+        assert_eq!(keep("one"), "x.bin");
+        assert_eq!(keep("two"), "x-2.bin");
+        // What is no file is not replaced either.
+        fs::create_dir(folder.join("x-3.bin")).expect("a folder");
+        assert_eq!(keep("six"), "x-4.bin");
+        for (contents, name) in [("one", "x.bin"), ("two", "x-2.bin"), ("six", "x-4.bin")] {
+            assert_eq!(keep(contents), name);
+        }
+        assert_eq!(names(&folder), ["x-2.bin", "x-3.bin", "x-4.bin", "x.bin"]);
         fs::remove_dir_all(folder).expect("it goes");
     }
 }

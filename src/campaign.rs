@@ -26,14 +26,17 @@ mod supervise;
 pub mod worker;
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
+
+use parallax_oracles::Reason;
 
 use crate::artifacts::{ArtifactError, Artifacts};
 use crate::generate::Generators;
@@ -154,28 +157,32 @@ impl<'o> Fuzzer<'o> {
         wanted.harness().map_err(FuzzError::Engine)?;
         let artifacts = Artifacts::open(&options.artifacts)?;
         let lock = state::lock(&artifacts)?;
-        let (before, beginning, seed) = match State::read(artifacts.folder()) {
-            Before::Nothing => (Record::default(), Beginning::New, options.seed),
-            Before::Other(why) => (Record::default(), Beginning::Over(why), options.seed),
-            Before::Run(_) if options.restart => (Record::default(), Beginning::New, options.seed),
+        let (before, beginning) = match State::read(artifacts.folder()) {
+            Before::Nothing => (None, Beginning::New),
+            Before::Other(why) => (None, Beginning::Over(why)),
+            Before::Run(_) if options.restart => (None, Beginning::New),
             Before::Run(state) => match wanted.why_not(&state.job, options.seed.is_some()) {
                 None => {
-                    let State { job, record, .. } = *state;
-                    let done = record.done.count();
-                    (record, Beginning::Continued(done), Some(job.seed))
+                    let done = state.record.done.count();
+                    (Some(state), Beginning::Continued(done))
                 }
                 Some(what) => {
                     let why = format!("the run there has other {what}");
-                    (Record::default(), Beginning::Over(why), options.seed)
+                    (None, Beginning::Over(why))
                 }
             },
         };
+        // What is continued goes on with its engines in the order that it had.
+        let (job, before) = match before {
+            Some(state) => (state.job, state.record),
+            None => {
+                let seed = options.seed.unwrap_or_else(random_seed);
+                (Job { seed, ..wanted }, Record::default())
+            }
+        };
         Ok(Fuzzer {
             options,
-            job: Job {
-                seed: seed.unwrap_or_else(random_seed),
-                ..wanted
-            },
+            job,
             artifacts,
             before,
             beginning,
@@ -335,6 +342,28 @@ impl<'o> Fuzzer<'o> {
 /// One line, if that cannot be read.
 pub fn read_run(folder: &Path) -> Result<Option<(Job, Record)>, String> {
     State::read_any(folder).map(|state| state.map(|state| (state.job, state.record)))
+}
+
+/// What the name of an input begins with on which engines differ.
+pub const DIVERGED: &str = "differential-";
+
+/// The names of the inputs that were saved in an artifacts folder, by whichever run, in order.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn saved_inputs(folder: &Path) -> io::Result<Vec<String>> {
+    let reasons = [Reason::Hung, Reason::OutOfMemory, Reason::Killed];
+    let stems: Vec<String> = reasons.map(|it| format!("{it}-")).into();
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let ours = name.starts_with(DIVERGED) || stems.iter().any(|it| name.starts_with(it));
+        if ours && name.ends_with(".bin") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Asks for the first cases of groups to be shrunk, each once.

@@ -24,7 +24,7 @@ use super::record::Done;
 use super::report::{CaseDone, Divergence, Message, SetAside, Told, Unsaved};
 use super::sandbox::Ending;
 use super::supervise::{Death, Event, How, Station, Worker};
-use super::{FuzzError, FuzzOptions};
+use super::{DIVERGED, FuzzError, FuzzOptions};
 use crate::artifacts::{ArtifactError, Artifacts};
 use crate::stats::Stats;
 use crate::triage::blame::Blame;
@@ -266,7 +266,7 @@ impl Hand<'_> {
         found: Found,
     ) -> Told {
         let seed = self.job.seed;
-        let stem = format!("differential-{seed}-{case}");
+        let stem = format!("{DIVERGED}{seed}-{case}");
         let text = format!("Case {case} of seed {seed}.\n\n{}", found.report);
         let (name, path) = self.keep(unsaved, &stem, bytes, &text);
         let blame = found.blame.as_ref().map(Blame::key);
@@ -281,8 +281,8 @@ impl Hand<'_> {
         })
     }
 
-    /// Saves an input and what is to be said of it, before anything else is done about it. Returns the
-    /// input's name and, if it could be saved, its path.
+    /// Saves an input and what is to be said of it, before anything else is done about it. What other
+    /// runs have saved stays. Returns the input's name and, if it could be saved, its path.
     fn keep(
         &self,
         unsaved: &mut Option<Unsaved>,
@@ -291,18 +291,20 @@ impl Hand<'_> {
         text: &str,
     ) -> (String, Option<PathBuf>) {
         let artifacts = self.shared.artifacts;
-        let name = format!("{stem}.bin");
-        let path = match artifacts.save(&name, &bytes) {
-            Ok(path) => path,
+        let name = match artifacts.keep(stem, "bin", &bytes) {
+            Ok(name) => name,
             Err(error) => {
+                let name = format!("{stem}.bin");
                 self.not_saved(unsaved, error, Some((name.clone(), bytes)));
                 return (name, None);
             }
         };
+        let stem = name.trim_end_matches(".bin");
         let text = format!("{text}\nTo see it again: parallax repro {name}\n");
-        if let Err(error) = artifacts.save(&format!("{stem}.txt"), text.as_bytes()) {
+        if let Err(error) = artifacts.keep(stem, "txt", text.as_bytes()) {
             self.not_saved(unsaved, error, None);
         }
+        let path = artifacts.folder().join(&name);
         (name, Some(path))
     }
 

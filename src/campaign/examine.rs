@@ -1,6 +1,8 @@
 //! One case of a run: made, run through all engines, counted. The same whether a thread of this
 //! process does it or a worker process ([`super::worker`]).
 
+use std::collections::BTreeSet;
+
 use parallax_oracles::{Finding, OracleName, Outcome, Place, Seen, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -41,11 +43,17 @@ impl Job {
         }
     }
 
+    /// Whether its engines are these, in whichever order.
+    pub fn is_of_engines<S: AsRef<str>>(&self, names: &[S]) -> bool {
+        let own: BTreeSet<&str> = self.subjects.iter().map(String::as_str).collect();
+        own == names.iter().map(AsRef::as_ref).collect()
+    }
+
     /// In what another job differs that is not to be taken for this one. The seed counts if `seeded`.
     pub fn why_not(&self, other: &Job, seeded: bool) -> Option<&'static str> {
         if seeded && self.seed != other.seed {
             Some("cases (--seed)")
-        } else if self.subjects != other.subjects {
+        } else if !self.is_of_engines(&other.subjects) {
             Some("engines")
         } else if self.generators != other.generators {
             Some("generators")
@@ -196,5 +204,25 @@ impl Examiner {
             counts: stats.into(),
             found,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_are_the_same_in_whichever_order() {
+        let of = |subjects: &[&str]| Job {
+            seed: 1,
+            subjects: subjects.iter().map(ToString::to_string).collect(),
+            generators: Generators::all(),
+            fault: None,
+        };
+        let job = of(&["x86_64", "clif"]);
+        assert_eq!(job.why_not(&of(&["clif", "x86_64"]), true), None);
+        for other in [&["clif"][..], &["x86_64", "clif", "aarch64"]] {
+            assert_eq!(job.why_not(&of(other), true), Some("engines"));
+        }
     }
 }

@@ -173,6 +173,11 @@ impl Record {
         }
     }
 
+    /// The names of all saved inputs.
+    pub fn saved(&self) -> impl Iterator<Item = &String> {
+        self.artifacts.values().chain(self.set_aside.values())
+    }
+
     /// The paths of the saved inputs of cases that diverged.
     pub fn artifacts_in(&self, folder: &Path) -> impl Iterator<Item = PathBuf> {
         self.artifacts.values().map(move |name| folder.join(name))

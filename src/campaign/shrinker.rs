@@ -69,15 +69,20 @@ pub(super) fn shrink_all(
         let Some((small, script)) = *shrunk else {
             continue;
         };
-        let name = format!("{}.wast", to_shrink.stem);
-        let failure = shared.artifacts.save(&name, script.as_bytes()).err();
+        let kept = shared
+            .artifacts
+            .keep(&to_shrink.stem, "wast", script.as_bytes());
+        let (name, failure) = match kept {
+            Ok(name) => (name, None),
+            Err(error) => (format!("{}.wast", to_shrink.stem), Some(error.into())),
+        };
         // Whoever collects outlives us.
         let _ = sender.send(Message::Shrunk(Box::new(ShrunkGroup {
             key: to_shrink.key,
             case: to_shrink.case,
             small,
             script: name,
-            failure: failure.map(Into::into),
+            failure,
         })));
     }
 }

@@ -160,7 +160,7 @@ fn opening(options: &FuzzOptions, fuzzer: &Fuzzer<'_>) -> String {
     let mut text = format!(
         "seed {}: {} against {}, cases by {}, findings to {}\n",
         fuzzer.job().seed,
-        options.subjects.join(", "),
+        fuzzer.job().subjects.join(", "),
         registry::REFERENCE,
         generators.join(", "),
         options.artifacts.display()

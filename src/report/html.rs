@@ -1,6 +1,7 @@
 //! A report as a page: one file, no scripts, light or dark as the reader has it.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use super::plot::{Bar, bars, curve, escaped, short};
 use super::text::time;
@@ -46,6 +47,9 @@ pub fn page(report: &Report) -> String {
     } else {
         // Writing to a string does not fail.
         let _ = writeln!(out, "<p class=\"soft\">parallax {}</p>", report.version);
+    }
+    if !report.others.is_empty() {
+        others(&mut out, &report.others);
     }
     if !report.targets.is_empty() {
         targets(&mut out, &report.targets);
@@ -146,6 +150,18 @@ fn findings(out: &mut String, campaign: &Campaign) {
         }
         out.push_str("</ul>\n");
     }
+}
+
+fn others(out: &mut String, others: &[PathBuf]) {
+    out.push_str(
+        "<h2>Other saved inputs</h2>\n<p>They lie in the folder, and its run does not know them: they \
+         are of another run, or of one that was killed.</p><ul>",
+    );
+    for path in others {
+        let path = path.display().to_string();
+        let _ = write!(out, "<li><code>{}</code></li>", escaped(&path));
+    }
+    out.push_str("</ul>\n");
 }
 
 fn cases(count: u64) -> String {

@@ -43,6 +43,10 @@ pub struct Report {
     /// The run of `parallax fuzz`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub campaign: Option<Campaign>,
+    /// Saved inputs that the run does not know: those of runs before it in the folder, and those of a
+    /// run that was killed before it could note them. From the folder of the night, too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<PathBuf>,
     /// The fuzz targets.
     pub targets: Vec<Target>,
 }
@@ -98,12 +102,20 @@ impl Report {
         };
         let run = campaign::read_run(&path)
             .map_err(|why| ReportError(format!("{}: {why}", path.display())))?;
+        let known = |saved: &String| {
+            let records = run.iter().map(|(_, record)| record);
+            records.flat_map(Record::saved).any(|name| name == saved)
+        };
+        let mut others = campaign::saved_inputs(&path)
+            .map_err(|error| ReportError(format!("{}: {error}", path.display())))?;
+        others.retain(|saved| !known(saved));
         let report = Report {
             version: env!("CARGO_PKG_VERSION"),
+            others: others.iter().map(|it| Path::new(name).join(it)).collect(),
             campaign: run.map(|(job, record)| Campaign::of(PathBuf::from(name), job, record)),
             targets: targets(&folder.join("targets"))?,
         };
-        if report.campaign.is_none() && report.targets.is_empty() {
+        if report.campaign.is_none() && report.targets.is_empty() && report.others.is_empty() {
             let folder = folder.display();
             return Err(ReportError(format!("{folder}: nothing here to report on")));
         }
@@ -113,7 +125,8 @@ impl Report {
     /// Whether anything was found.
     pub fn has_findings(&self) -> bool {
         let campaign = self.campaign.iter().any(|it| !it.findings.is_empty());
-        campaign || self.targets.iter().any(|target| !target.saved.is_empty())
+        let targets = self.targets.iter().any(|target| !target.saved.is_empty());
+        campaign || targets || self.others.iter().any(|path| diverged(path))
     }
 
     /// As text.
@@ -125,6 +138,12 @@ impl Report {
     pub fn html(&self) -> String {
         html::page(self)
     }
+}
+
+/// Whether an input was saved since engines differ on it, and not since it has no verdict.
+fn diverged(path: &Path) -> bool {
+    let name = path.file_name().and_then(|it| it.to_str());
+    name.is_some_and(|it| it.starts_with(campaign::DIVERGED))
 }
 
 fn targets(folder: &Path) -> Result<Vec<Target>, ReportError> {
@@ -236,5 +255,29 @@ mod tests {
         );
         fs::remove_dir_all(&folder).expect("it goes");
         assert!(Report::read(&folder).is_err());
+    }
+
+    /// What a run has saved that was killed before it said how far it is, or that another run has
+    /// followed in the folder, is not passed over.
+    #[test]
+    fn what_is_saved_and_not_known_is_told() {
+        let folder = std::env::temp_dir().join(format!("parallax-others-{}", std::process::id()));
+        let campaign = folder.join("campaign");
+        fs::create_dir_all(&campaign).expect("a folder");
+        let save = |name: &str| fs::write(campaign.join(name), "x").expect("a file");
+        save("hung-1-2.bin");
+        for name in ["notes.bin", "differential-1-9.txt", ".differential-1-9.bin"] {
+            save(name);
+        }
+        let read = || Report::read(&folder).expect("a report");
+        assert_eq!(read().others, [Path::new("campaign/hung-1-2.bin")]);
+        assert!(!read().has_findings());
+        save("differential-1-9.bin");
+        assert!(read().has_findings());
+        let text = read().text();
+        assert!(text.contains("campaign/differential-1-9.bin"), "{text}");
+        assert!(!text.contains("Nothing was found."), "{text}");
+        assert!(read().html().contains("campaign/differential-1-9.bin"));
+        fs::remove_dir_all(&folder).expect("it goes");
     }
 }

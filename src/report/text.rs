@@ -1,8 +1,9 @@
 //! A report as text.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
-use super::{Campaign, Report, Target};
+use super::{Campaign, Report, Target, diverged};
 use crate::triage::known::{self, KnownFault};
 
 /// The whole report.
@@ -11,22 +12,47 @@ pub fn text(report: &Report) -> String {
     if let Some(campaign) = &report.campaign {
         self::campaign(&mut out, campaign);
     }
+    others(&mut out, &report.others);
     for target in &report.targets {
         self::target(&mut out, target);
     }
+    let others = report.others.iter().filter(|it| diverged(it)).count();
     let findings = report.campaign.as_ref().map_or(0, |it| it.findings.len());
     let saved: usize = report.targets.iter().map(|it| it.saved.len()).sum();
     // Writing to a string does not fail.
-    let _ = match (findings, saved) {
-        (0, 0) => writeln!(out, "\nNothing was found."),
+    let _ = match (findings, saved, others) {
+        (0, 0, 0) => writeln!(out, "\nNothing was found."),
         _ => writeln!(
             out,
-            "\nFound: {} by `parallax fuzz`, {} saved by fuzz targets.",
+            "\nFound: {} by `parallax fuzz`, {} saved by fuzz targets{}.",
             counted(findings, "cause"),
-            counted(saved, "input")
+            counted(saved, "input"),
+            match others {
+                0 => String::new(),
+                _ => format!(", {} saved by other runs", counted(others, "input")),
+            }
         ),
     };
     out
+}
+
+/// Saved inputs that the run does not know, which may be many.
+fn others(out: &mut String, others: &[PathBuf]) {
+    const SHOWN: usize = 20;
+    if others.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "{} saved that run.json does not know, by another run or one that was killed",
+        counted(others.len(), "input")
+    );
+    for path in others.iter().take(SHOWN) {
+        let _ = writeln!(out, "  saved     {}", path.display());
+    }
+    if let Some(more @ 1..) = others.len().checked_sub(SHOWN) {
+        let _ = writeln!(out, "  and {more} more, which report.json names");
+    }
 }
 
 fn campaign(out: &mut String, campaign: &Campaign) {

@@ -1,5 +1,6 @@
 //! Runs that end and go on, and what becomes of their artifacts folder.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -183,6 +184,54 @@ fn what_is_not_the_same_run_is_not_continued() {
         );
         assert!(ran.stdout.contains("3 cases of seed 4"), "{ran:?}");
     }
+}
+
+/// Another run in a folder takes nothing of what was found there, and all of it is reported.
+#[test]
+fn what_was_found_before_stays() {
+    let folder = Folder::new();
+    let artifacts = folder.file("artifacts");
+    let saved = || -> BTreeMap<String, Vec<u8>> {
+        let entries = fs::read_dir(&artifacts).expect("a folder");
+        let files = entries.map(|entry| entry.expect("an entry"));
+        let files = files.filter(|it| it.file_name() != "run.json");
+        files
+            .map(|it| (it.file_name().display().to_string(), fs::read(it.path()).expect("a file")))
+            .collect()
+    };
+    let common = ["--seed=1", "--cases=120", "--no-shrink", "--json"];
+    let first = ["--fault=skip-null-check"];
+    let ran = fuzz(&folder, &[&common[..], &first].concat());
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    let before = saved();
+    let ran = fuzz(&folder, &[&common[..], &[GENERATOR, FAULT]].concat());
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    assert!(ran.stdout.contains("differential-1-97-2.bin"), "{ran:?}");
+    let after = saved();
+    for (name, contents) in &before {
+        assert!(after.get(name) == Some(contents), "{name} was lost");
+    }
+    // A run that finds nothing says nothing of what is there; the report does.
+    let ran = fuzz(&folder, &["--seed=2", "--cases=1"]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    fs::remove_file(Path::new(&artifacts).join("run.json")).expect("a file");
+    for state in ["", "run.json is there"] {
+        if !state.is_empty() {
+            fuzz(&folder, &["--seed=2", "--cases=1"]);
+        }
+        let report = parallax(["report", &artifacts]);
+        assert_eq!(report.status, Some(1), "{report:?}");
+        assert!(report.stdout.contains("  saved     differential-1-97.bin\n"), "{report:?}");
+        assert!(!report.stdout.contains("Nothing was found."), "{report:?}");
+    }
+}
+
+#[test]
+fn engines_in_another_order_are_the_same_engines() {
+    let folder = Folder::new();
+    fuzz(&folder, &["--seed=4", "--cases=2", "--engines=clif,x86_64"]);
+    let ran = fuzz(&folder, &["--seed=4", "--cases=3", "--engines=x86_64,clif"]);
+    assert!(ran.stdout.contains("continued: 2 cases are done"), "{ran:?}");
 }
 
 /// Verdicts of two programs are not to be added up.
