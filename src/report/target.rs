@@ -53,6 +53,11 @@ impl Target {
         Ok(target)
     }
 
+    /// Whether it was not run: it could not be built, say.
+    pub fn is_idle(&self) -> bool {
+        self.runs == 0 && self.saved.is_empty()
+    }
+
     fn parse(log: &str) -> Target {
         let mut target = Target::default();
         // Runs of the starts before the last: one that finds something ends, and is started again.
@@ -112,6 +117,20 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_target_that_was_not_run_is_no_target_that_found_nothing() {
+        let log = "error: could not compile `parallax-fuzz`\n";
+        assert!(Target::parse(log).is_idle());
+        let log = "#2\tINITED cov: 600 ft: 601 corp: 1/1b exec/s: 0 rss: 90Mb\n";
+        assert!(!Target::parse(log).is_idle());
+        // It may have died of the first input, before it said anything.
+        let target = Target {
+            saved: vec!["crash-1".to_string()],
+            ..Target::default()
+        };
+        assert!(!target.is_idle());
+    }
 
     #[test]
     fn what_libfuzzer_prints_is_understood() {

@@ -106,6 +106,14 @@ fn campaign(out: &mut String, campaign: &Campaign) {
 }
 
 fn target(out: &mut String, target: &Target) {
+    if target.is_idle() {
+        let _ = writeln!(
+            out,
+            "fuzz target {0}: not run, targets/{0}/log may say why",
+            target.name
+        );
+        return;
+    }
     let _ = writeln!(
         out,
         "fuzz target {}: {} runs, {} edges, {} inputs in the corpus",
