@@ -23,9 +23,10 @@ use super::protocol::{Answer, Orders, Request, WORKER_COMMAND};
 use super::record::Done;
 use super::report::{CaseDone, Divergence, Message, SetAside, Told, Unsaved};
 use super::sandbox::Ending;
-use super::supervise::{Death, Event, How, Station, Worker};
+use super::supervise::{Death, Event, How, Limits, Station, Worker};
 use super::{DIVERGED, FuzzError, FuzzOptions};
 use crate::artifacts::{ArtifactError, Artifacts};
+use crate::harness::default_subjects;
 use crate::stats::Stats;
 use crate::triage::blame::Blame;
 
@@ -300,7 +301,9 @@ impl Hand<'_> {
             }
         };
         let stem = name.trim_end_matches(".bin");
-        let text = format!("{text}\nTo see it again: parallax repro {name}\n");
+        let limits = self.shared.options.workers.as_ref().map(|it| it.limits);
+        let recipe = recipe(&name, self.job, limits.unwrap_or_default());
+        let text = format!("{text}\nTo see it again: {recipe}\n");
         if let Err(error) = artifacts.keep(stem, "txt", text.as_bytes()) {
             self.not_saved(unsaved, error, None);
         }
@@ -337,6 +340,25 @@ fn attempt_at(case: u64, left: Option<&InFlight>, input: impl Fn(u64) -> Vec<u8>
     left.map_or(0, |left| left.attempt)
 }
 
+/// The command that shows again what came of an input: with what decides that, where it is not what
+/// there is by default.
+fn recipe(name: &str, job: &Job, limits: Limits) -> String {
+    let mut text = format!("parallax repro {name}");
+    if !job.is_of_engines(&default_subjects()) {
+        text.push_str(&format!(" --engines {}", job.subjects.join(",")));
+    }
+    if let Some(fault) = job.fault {
+        text.push_str(&format!(" --fault {}", fault.name()));
+    }
+    if limits.time != Limits::default().time {
+        text.push_str(&format!(" --case-time {}ms", limits.time.as_millis()));
+    }
+    if limits.memory != Limits::default().memory {
+        text.push_str(&format!(" --case-memory {}", limits.memory >> 20));
+    }
+    text
+}
+
 /// The counts of a case of which nothing is known but that it diverged.
 fn diverged() -> Stats {
     Stats {
@@ -348,7 +370,10 @@ fn diverged() -> Stats {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::generate::Generators;
 
     #[test]
     fn what_a_worker_left_is_believed_if_it_is_an_input_for_the_case() {
@@ -366,5 +391,29 @@ mod tests {
         assert_eq!(left(8, 2, &[7, 2]), 0);
         assert_eq!(left(7, ATTEMPTS, &input(ATTEMPTS)), 0);
         assert_eq!(attempt_at(7, None, input), 0);
+    }
+
+    #[test]
+    fn a_recipe_names_what_is_not_so_by_default() {
+        let mut job = Job {
+            seed: 1,
+            subjects: default_subjects().iter().map(ToString::to_string).collect(),
+            generators: Generators::all(),
+            fault: None,
+        };
+        job.subjects.reverse();
+        let told = |job: &Job, limits| recipe("x.bin", job, limits);
+        assert_eq!(told(&job, Limits::default()), "parallax repro x.bin");
+        job.subjects = vec!["x86_64".to_string(), "riscv64".to_string()];
+        job.fault = Some("skip-null-check".parse().expect("a fault"));
+        let limits = Limits {
+            time: Duration::from_millis(1_500),
+            memory: 512 << 20,
+        };
+        assert_eq!(
+            told(&job, limits),
+            "parallax repro x.bin --engines x86_64,riscv64 --fault skip-null-check \
+             --case-time 1500ms --case-memory 512"
+        );
     }
 }

@@ -200,10 +200,13 @@ fn what_was_found_before_stays() {
             .collect()
     };
     let common = ["--seed=1", "--cases=120", "--no-shrink", "--json"];
-    let first = ["--fault=skip-null-check"];
+    let first = ["--fault=skip-null-check", "--case-time=50s"];
     let ran = fuzz(&folder, &[&common[..], &first].concat());
     assert_eq!(ran.status, Some(1), "{ran:?}");
     let before = saved();
+    let text = &before["differential-1-97.txt"];
+    let recipe = "parallax repro differential-1-97.bin --fault skip-null-check --case-time 50000ms\n";
+    assert!(String::from_utf8_lossy(text).ends_with(recipe), "{ran:?}");
     let ran = fuzz(&folder, &[&common[..], &[GENERATOR, FAULT]].concat());
     assert_eq!(ran.status, Some(1), "{ran:?}");
     assert!(ran.stdout.contains("differential-1-97-2.bin"), "{ran:?}");
