@@ -74,7 +74,11 @@ pub(super) fn shrink_all(
             .keep(&to_shrink.stem, "wast", script.as_bytes());
         let (name, failure) = match kept {
             Ok(name) => (name, None),
-            Err(error) => (format!("{}.wast", to_shrink.stem), Some(error.into())),
+            Err(error) => {
+                // Whoever runs cases could not save what they find either.
+                shared.failed.store(true, Ordering::Relaxed);
+                (format!("{}.wast", to_shrink.stem), Some(error.into()))
+            }
         };
         // Whoever collects outlives us.
         let _ = sender.send(Message::Shrunk(Box::new(ShrunkGroup {
