@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 use parallax::campaign::sandbox::Ending;
 use parallax::case::Case;
@@ -20,6 +19,7 @@ use serde_json::value::RawValue;
 use super::console::{self, Console};
 use super::input::Source;
 use super::options;
+use super::output::Output;
 use super::sandbox::Sandbox;
 use super::status::Status;
 
@@ -32,7 +32,7 @@ use super::status::Status;
 /// difference, the table of engines, and the function's wasm, CLIF and machine code side by side.
 #[derive(Args)]
 pub struct Explain {
-    /// What to explain: a raw fuzzer input, or a .wasm, .wat or .wast file
+    /// What to explain: anything that `parallax repro` runs, or - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Write it all to a page of HTML, too, which needs nothing else
@@ -66,8 +66,10 @@ impl Explain {
         let subjects = options::subjects(&self.engines)?;
         let source = Source::read(&self.file).map_err(anyhow::Error::msg)?;
         let file = source.name.clone();
+        let page = self.html.as_ref().map(|it| Output::open(it, &self.file));
+        let page = page.transpose()?;
         let mut sandbox = Sandbox::new(&self.workers, &subjects, self.fault)?;
-        let explained = match sandbox.explain(source, self.html.is_some())? {
+        let explained = match sandbox.explain(source, page.is_some())? {
             Ok(explained) => explained,
             Err(ending) => {
                 console::complain(format_args!("{file}: {}", not_explained(&ending)));
@@ -77,12 +79,13 @@ impl Explain {
                 });
             }
         };
-        if let (Some(path), Some(html)) = (&self.html, &explained.html) {
-            std::fs::write(path, html).with_context(|| path.display().to_string())?;
-        }
         console.print(&explained.text);
         if self.json {
             console.print_json(&explained.json)?;
+        }
+        // Last, so that all is told if the page cannot be written after all.
+        if let (Some(page), Some(html)) = (&page, &explained.html) {
+            page.write(html, true).map_err(anyhow::Error::msg)?;
         }
         Ok(explained.status)
     }

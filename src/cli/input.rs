@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// The name that stands for standard input.
-const STDIN: &str = "-";
+pub const STDIN: &str = "-";
 
 /// Files of a folder that are not inputs: what `parallax fuzz`, a fuzz target's options or a report
 /// leave beside them.

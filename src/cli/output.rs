@@ -3,9 +3,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+
+use super::input::STDIN;
 
 /// A file to write to.
 pub struct Output {
@@ -16,13 +19,17 @@ pub struct Output {
 }
 
 impl Output {
-    /// Sees whether a file can be written, and writes nothing to it yet.
+    /// Sees whether a file can be written, and writes nothing to it yet. What the result is made from
+    /// is not replaced by it.
     ///
     /// # Errors
-    /// One line, if it cannot.
-    pub fn open(path: &Path) -> anyhow::Result<Output> {
+    /// One line, if it cannot be written, or is the input.
+    pub fn open(path: &Path, input: &Path) -> anyhow::Result<Output> {
         let wrong = || format!("cannot write {}", path.display());
         let existing = fs::metadata(path).ok();
+        if existing.as_ref().is_some_and(|it| is_of(it, input)) {
+            return Err(anyhow::anyhow!("it is the input")).with_context(wrong);
+        }
         if existing.as_ref().is_some_and(fs::Metadata::is_dir) {
             return Err(anyhow::anyhow!("it is a folder")).with_context(wrong);
         }
@@ -70,6 +77,16 @@ impl Output {
         };
         written.map_err(|error| format!("cannot write {}: {error}", self.path.display()))
     }
+}
+
+/// Whether this is the file that an input is read from, by whatever name.
+fn is_of(file: &fs::Metadata, input: &Path) -> bool {
+    let input = match input.to_str() {
+        Some(STDIN) => Path::new("/dev/stdin"),
+        _ => input,
+    };
+    let input = fs::metadata(input).ok().filter(fs::Metadata::is_file);
+    input.is_some_and(|it| (it.dev(), it.ino()) == (file.dev(), file.ino()))
 }
 
 fn replace(temporary: &Path, path: &Path, text: &str, last: bool) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! `parallax shrink`: a case that diverges, made as small as it gets.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -84,6 +85,15 @@ impl Shrink {
     pub fn run(self, console: &mut Console) -> anyhow::Result<Status> {
         console.for_json(self.json);
         let subjects = options::subjects(&self.engines)?;
+        // A device or a pipe has the name it has.
+        let is_script = self.output.extension().is_some_and(|it| it == "wast");
+        let is_file = fs::metadata(&self.output).map_or(true, |it| it.is_file());
+        if is_file && !is_script {
+            let output = self.output.display();
+            anyhow::bail!(
+                "cannot write {output}: what is written is a script, and is to be named .wast"
+            );
+        }
         let source = Source::read(&self.file).map_err(anyhow::Error::msg)?;
         let file = source.name.clone();
         let mut sandbox = Sandbox::new(&self.workers, &subjects, self.fault)?;
@@ -91,7 +101,7 @@ impl Shrink {
         if let Some(panic) = &input.panic {
             anyhow::bail!("{file}: reading it panicked, so there is no case to shrink: {panic}");
         }
-        let output = Output::open(&self.output)?;
+        let output = Output::open(&self.output, &self.file)?;
         let stop = stop_on_signals()?;
         let started = Instant::now();
         let options = Options {

@@ -21,6 +21,31 @@ fn where_engines_agree_there_is_nothing_to_explain() {
     assert!(!ran.stdout.contains("== "), "{ran:?}");
 }
 
+/// Nothing is run for a page that cannot be written, or that would take the place of the finding.
+#[test]
+fn a_page_has_a_place_of_its_own() {
+    let folder = Folder::new();
+    let contents = format!("{LESS}{SCRIPT}");
+    let file = folder.write("less.wast", &contents);
+    let linked = folder.file("linked.html");
+    std::fs::hard_link(&file, &linked).expect("a link");
+    let nowhere = folder.file("none/page.html");
+    for (page, words) in [
+        (&file, "the input"),
+        (&linked, "the input"),
+        (&nowhere, "No such file"),
+    ] {
+        let ran = parallax(["explain", &file, "--fault", FAULT, "--html", page]);
+        ran.is_refused(&[page, words]);
+    }
+    assert_eq!(std::fs::read_to_string(&file).expect("a file"), contents);
+    // What cannot be written at the end is told, after all else.
+    let ran = parallax(["explain", &file, "--fault", FAULT, "--html", "/dev/full"]);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    assert!(ran.stdout.contains("== blame\n"), "{ran:?}");
+    assert!(ran.stderr.contains("/dev/full: No space left"), "{ran:?}");
+}
+
 #[test]
 fn a_divergence_is_explained_in_text_json_and_html() {
     let folder = Folder::new();

@@ -201,7 +201,7 @@ fn input_that_cannot_be_read() {
             folder.write("x.wat", "(module (func (result i32)))"),
             "type mismatch",
         ),
-        (folder.write("elf", &binary[..40]), "make no case"),
+        (folder.write("crash-1", &binary[..40]), "make no case"),
         (folder.path().display().to_string(), "directory"),
     ] {
         parallax(["shrink", &file, "-o", &output]).is_refused(&[&file, words]);
@@ -221,6 +221,19 @@ fn output_that_cannot_be_written() {
         ("/proc/out.wast", "/proc"),
     ] {
         parallax(["shrink", &input, "-o", output, FAULT]).is_refused(&[output, words]);
+    }
+    // What is written is a script.
+    for name in ["small", "small.wat", "small.bin"] {
+        let output = folder.file(name);
+        parallax(["shrink", &input, "-o", &output, FAULT]).is_refused(&[&output, ".wast"]);
+    }
+    // The input is not written over, whatever it is called.
+    let script = folder.write("script.wast", MODULE);
+    let linked = folder.file("linked.wast");
+    fs::hard_link(&script, &linked).expect("a link");
+    for output in [&script, &linked] {
+        parallax(["shrink", &script, "-o", output, FAULT]).is_refused(&[output, "the input"]);
+        assert_eq!(fs::read_to_string(output).expect("a file"), MODULE);
     }
     // A full disk: what there is of the work is printed.
     let ran = parallax([
