@@ -9,6 +9,7 @@ use parallax::case::wast::{Script, script_from_file};
 use parallax::case::{Case, CaseBuilder, Settings};
 use parallax::generate;
 use parallax::panics;
+use parallax::report::SAVED;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a file that are read at most. No input that means anything is near.
@@ -23,6 +24,12 @@ const NO_INPUTS: [&str; 9] = [
     "txt", "json", "html", "svg", "md", "log", "dict", "options", "tmp",
 ];
 
+/// The same, by their whole names: what a fuzz target and cargo-fuzz printed in a night.
+const NO_INPUTS_NAMED: [&str; 2] = ["log", "cmin"];
+
+/// What a byte order mark is in UTF-8.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
 /// Something to run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Named {
@@ -33,7 +40,8 @@ pub struct Named {
 }
 
 /// What is named on the command line: files as they are, of a folder all inputs in it and in the
-/// folders below, in the order of their names. Hidden files and reports are passed over.
+/// folders below, in the order of their names. Hidden files, reports and texts that are no scripts are
+/// passed over.
 ///
 /// # Errors
 /// One line, if a folder cannot be read or has no inputs in it.
@@ -69,12 +77,9 @@ fn folder(path: &Path, all: &mut Vec<Named>) -> Result<(), String> {
     }
     entries.sort_by(|one, other| one.0.cmp(&other.0));
     for (path, kind) in entries {
-        let extension = path.extension().and_then(|it| it.to_str());
         if kind.is_dir() {
             folder(&path, all)?;
-        } else if !extension.is_some_and(|it| NO_INPUTS.contains(&it))
-            && fs::metadata(&path).is_ok_and(|it| it.is_file())
-        {
+        } else if fs::metadata(&path).is_ok_and(|it| it.is_file()) && may_be_input(&path) {
             all.push(Named {
                 path,
                 in_folder: true,
@@ -82,6 +87,18 @@ fn folder(path: &Path, all: &mut Vec<Named>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether a file in a folder is an input, as far as its name and its bytes tell. One that cannot be read
+/// may be.
+fn may_be_input(path: &Path) -> bool {
+    let extension = path.extension().and_then(|it| it.to_str());
+    let name = path.file_name().and_then(|it| it.to_str());
+    !extension.is_some_and(|it| NO_INPUTS.contains(&it))
+        && !name.is_some_and(|it| NO_INPUTS_NAMED.contains(&it))
+        && read(path).map_or(true, |bytes| {
+            bytes.is_empty() || kind(path, &bytes).is_some()
+        })
 }
 
 /// What a file holds.
@@ -146,24 +163,24 @@ mod hexadecimal {
 }
 
 impl Source {
-    /// Reads a file; which sort it is, its name says. Of what comes from standard input, its
-    /// beginning does: a module starts with its magic, text with a parenthesis or comment.
+    /// Reads a file.
     ///
     /// # Errors
-    /// One line.
+    /// One line, if it cannot be read, or what is in it is no sort of case.
     pub fn read(path: &Path) -> Result<Source, String> {
         let name = name(path);
-        let bytes = read(path).map_err(|error| format!("{name}: {error}"))?;
+        let mut bytes = read(path).map_err(|error| format!("{name}: {error}"))?;
         if bytes.is_empty() {
             return Err(format!("{name}: the file is empty"));
         }
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        let kind = match extension {
-            _ if path.as_os_str() == STDIN => kind_of_bytes(&bytes),
-            Some("wasm" | "wat") => Kind::Module,
-            Some("wast") => Kind::Script,
-            _ => Kind::Raw,
+        let Some(kind) = kind(path, &bytes) else {
+            return Err(format!(
+                "{name}: neither a module nor a script nor what a fuzzer saved, but some other text"
+            ));
         };
+        if kind != Kind::Raw && bytes.starts_with(BYTE_ORDER_MARK.as_bytes()) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
+        }
         Ok(Source { name, kind, bytes })
     }
 
@@ -220,12 +237,42 @@ pub fn name(path: &Path) -> String {
     }
 }
 
-fn kind_of_bytes(bytes: &[u8]) -> Kind {
-    let text = std::str::from_utf8(bytes).map(str::trim_start);
+/// Which sort of case a file is, if it may be one. Some names say so; those that fuzzers give say that
+/// any bytes will do. Of all else, and of standard input, the bytes do: a module starts with its magic, a
+/// script with a parenthesis or comment. What is no text at all is raw.
+fn kind(path: &Path, bytes: &[u8]) -> Option<Kind> {
+    let is_file = path.as_os_str() != STDIN;
+    let name = path.file_name().and_then(|name| name.to_str());
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("wasm" | "wat") => Some(Kind::Module),
+        Some("wast") => Some(Kind::Script),
+        _ if is_file && name.is_some_and(is_given_by_fuzzer) => Some(Kind::Raw),
+        _ => kind_of_bytes(bytes),
+    }
+}
+
+/// Whether a name is one that libFuzzer or ClusterFuzz gives to an input that it saves.
+fn is_given_by_fuzzer(name: &str) -> bool {
+    let is_hash = name.len() == 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash || name.starts_with("clusterfuzz-") || SAVED.iter().any(|it| name.starts_with(it))
+}
+
+fn kind_of_bytes(bytes: &[u8]) -> Option<Kind> {
+    let text = std::str::from_utf8(bytes).map(|text| {
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+        text.trim_start()
+    });
     match text {
-        _ if bytes.starts_with(b"\0asm") => Kind::Module,
-        Ok(text) if text.starts_with('(') || text.starts_with(";;") => Kind::Script,
-        _ => Kind::Raw,
+        _ if bytes.starts_with(b"\0asm") => Some(Kind::Module),
+        Ok(text) if text.starts_with('(') || text.starts_with(";;") => Some(Kind::Script),
+        Ok(text)
+            if text
+                .chars()
+                .all(|it| !it.is_control() || it.is_whitespace()) =>
+        {
+            None
+        }
+        _ => Some(Kind::Raw),
     }
 }
 
@@ -266,6 +313,39 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_file_is_its_name_or_its_bytes_say() {
+        let module = b"(module)".as_slice();
+        let marked = b"\xef\xbb\xbf (module)".as_slice();
+        let (text, raw) = (b"# parallax\n".as_slice(), b"\x8fplx\x0c\0\0\0".as_slice());
+        let hash = "0123456789abcdef0123456789abcdef01234567";
+        for (name, bytes, expected) in [
+            ("x.wat", module, Some(Kind::Module)),
+            ("x.wast", module, Some(Kind::Script)),
+            ("x.wast", text, Some(Kind::Script)),
+            ("small", module, Some(Kind::Script)),
+            ("y.wast.bak", module, Some(Kind::Script)),
+            ("-", module, Some(Kind::Script)),
+            ("-", marked, Some(Kind::Script)),
+            ("small", marked, Some(Kind::Script)),
+            ("small", b";; a comment", Some(Kind::Script)),
+            ("small", b"\0asm\x01\0\0\0", Some(Kind::Module)),
+            ("README.md", text, None),
+            ("run.json", b"{}", None),
+            ("-", text, None),
+            // What fuzzers save may be anything, also text.
+            ("crash-1", module, Some(Kind::Raw)),
+            ("crash-1", b"\n", Some(Kind::Raw)),
+            (hash, text, Some(Kind::Raw)),
+            ("clusterfuzz-testcase-1", text, Some(Kind::Raw)),
+            ("x.bin", raw, Some(Kind::Raw)),
+            ("x", b"\x01", Some(Kind::Raw)),
+            ("x", b"abc\xff", Some(Kind::Raw)),
+        ] {
+            assert_eq!(kind(Path::new(name), bytes), expected, "{name} {bytes:?}");
+        }
+    }
 
     #[test]
     fn what_is_sent_to_a_worker_arrives_as_it_is() {

@@ -17,15 +17,16 @@ use super::verdict::{Scripts, Told, Word};
 /// Run saved inputs, modules or scripts through all engines, and compare
 ///
 /// Files named .wasm or .wat hold a module, whose exported functions are called; files named .wast
-/// hold a script, whose assertions are checked on every engine. Any other file is taken for what
-/// `parallax fuzz`, a fuzz target or OSS-Fuzz saved, and is also printed as a script. Of several
-/// files, the worst decides the exit status.
+/// hold a script, whose assertions are checked on every engine. Other files are taken for what their
+/// bytes say: a module, a script, or else what `parallax fuzz`, a fuzz target or OSS-Fuzz saved, which is
+/// also printed as a script. Text that is none of these is refused. Of several files, the worst decides
+/// the exit status.
 ///
 /// Cases are run by a confined worker process, as those of `parallax fuzz` are. If it dies, that is the
 /// finding; if it takes more time or memory than a case may, the case is inconclusive.
 ///
-/// Of a folder, all inputs in it are run, but for hidden files and reports (.txt, .json, .html and
-/// such); only those that diverge are told at length.
+/// Of a folder, all inputs in it are run, but for hidden files, reports (.txt, .json, .html and such) and
+/// other text; only those that diverge are told at length.
 #[derive(Args)]
 pub struct Repro {
     /// Files, folders, or - for standard input

@@ -28,7 +28,7 @@ use crate::campaign::{self, Job, Record};
 use crate::case::opcodes::OpcodeSet;
 use crate::stats::Stats;
 
-pub use target::Target;
+pub use target::{SAVED, Target};
 
 /// Why there is no report. One line.
 #[derive(Debug, thiserror::Error)]

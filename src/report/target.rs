@@ -9,6 +9,9 @@ use serde::Serialize;
 /// Bytes of a log that are read at most: the end, if it is longer.
 const LOG_BYTES: usize = 64 << 20;
 
+/// What the names of inputs begin with that a fuzz target saved.
+pub const SAVED: [&str; 5] = ["crash-", "timeout-", "oom-", "leak-", "slow-unit-"];
+
 /// What a fuzz target did.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Target {
@@ -44,8 +47,7 @@ impl Target {
         target.name = name;
         for entry in fs::read_dir(folder)? {
             let name = entry?.file_name().display().to_string();
-            let kinds = ["crash-", "timeout-", "oom-", "leak-", "slow-unit-"];
-            if kinds.iter().any(|kind| name.starts_with(kind)) {
+            if SAVED.iter().any(|kind| name.starts_with(kind)) {
                 target.saved.push(name);
             }
         }

@@ -196,7 +196,12 @@ fn what_was_found_before_stays() {
         let files = entries.map(|entry| entry.expect("an entry"));
         let files = files.filter(|it| it.file_name() != "run.json");
         files
-            .map(|it| (it.file_name().display().to_string(), fs::read(it.path()).expect("a file")))
+            .map(|it| {
+                (
+                    it.file_name().display().to_string(),
+                    fs::read(it.path()).expect("a file"),
+                )
+            })
             .collect()
     };
     let common = ["--seed=1", "--cases=120", "--no-shrink", "--json"];
@@ -205,7 +210,8 @@ fn what_was_found_before_stays() {
     assert_eq!(ran.status, Some(1), "{ran:?}");
     let before = saved();
     let text = &before["differential-1-97.txt"];
-    let recipe = "parallax repro differential-1-97.bin --fault skip-null-check --case-time 50000ms\n";
+    let recipe =
+        "parallax repro differential-1-97.bin --fault skip-null-check --case-time 50000ms\n";
     assert!(String::from_utf8_lossy(text).ends_with(recipe), "{ran:?}");
     let ran = fuzz(&folder, &[&common[..], &[GENERATOR, FAULT]].concat());
     assert_eq!(ran.status, Some(1), "{ran:?}");
@@ -224,7 +230,12 @@ fn what_was_found_before_stays() {
         }
         let report = parallax(["report", &artifacts]);
         assert_eq!(report.status, Some(1), "{report:?}");
-        assert!(report.stdout.contains("  saved     differential-1-97.bin\n"), "{report:?}");
+        assert!(
+            report
+                .stdout
+                .contains("  saved     differential-1-97.bin\n"),
+            "{report:?}"
+        );
         assert!(!report.stdout.contains("Nothing was found."), "{report:?}");
     }
 }
@@ -234,7 +245,10 @@ fn engines_in_another_order_are_the_same_engines() {
     let folder = Folder::new();
     fuzz(&folder, &["--seed=4", "--cases=2", "--engines=clif,x86_64"]);
     let ran = fuzz(&folder, &["--seed=4", "--cases=3", "--engines=x86_64,clif"]);
-    assert!(ran.stdout.contains("continued: 2 cases are done"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("continued: 2 cases are done"),
+        "{ran:?}"
+    );
 }
 
 /// Verdicts of two programs are not to be added up.

@@ -2,7 +2,7 @@
 
 use parallax::generate::stamp;
 
-use crate::run::{Folder, parallax};
+use crate::run::{Folder, parallax, parallax_reading};
 
 #[track_caller]
 fn refused(name: &str, contents: impl AsRef<[u8]>, words: &[&str]) {
@@ -31,7 +31,58 @@ fn folder() {
     // Reports are no inputs, and neither are hidden files.
     folder.write("a.txt", "x");
     folder.write(".b", "x");
+    // Nor are the logs of a night, and other text.
+    folder.write("log", [0xff, 0, 1]);
+    folder.write("cmin", "x");
+    folder.write("README", "x");
     parallax(["repro", &path]).is_refused(&[&path, "no inputs"]);
+    // What fuzzers have named is one, and so is a script of any name.
+    folder.write("crash-1", "x");
+    folder.write("small", "(module)");
+    let ran = parallax(["repro", &path, "--engines=x86_64", "--json"]);
+    assert_eq!(ran.json()["summary"]["files"], 2, "{ran:?}");
+}
+
+#[test]
+fn text_that_is_no_case() {
+    let words = ["neither a module nor a script"];
+    for (name, text) in [
+        ("README.md", "# parallax\n"),
+        ("run.json", "{\"form\":1}"),
+        ("differential-1-2.txt", "Case 2 of seed 1.\n"),
+    ] {
+        refused(name, text, &words);
+        parallax_reading(text.as_bytes(), ["repro", "-"]).is_refused(&words);
+    }
+}
+
+/// What a file is called does not make a script something else.
+#[test]
+fn scripts_of_other_names() {
+    let folder = Folder::new();
+    let script = "(module (func (export \"f\") (result i32) (i32.const 7)))\n\
+                  (assert_return (invoke \"f\") (i32.const 8))";
+    for name in ["small", "y.wast.bak"] {
+        let ran = parallax(["repro", &folder.write(name, script), "--engines=x86_64"]);
+        assert_eq!(ran.status, Some(1), "{ran:?}");
+    }
+    refused("small", "(module", &["small:1:"]);
+}
+
+#[test]
+fn text_with_a_byte_order_mark() {
+    let folder = Folder::new();
+    let text = "\u{feff}(module (func (export \"f\") (result i32) (i32.const 7)))";
+    for name in ["x.wat", "x.wast", "x"] {
+        let ran = parallax(["repro", &folder.write(name, text), "--engines=x86_64"]);
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+    }
+    let ran = parallax_reading(
+        text.as_bytes(),
+        ["repro", "-", "--engines=x86_64", "--json"],
+    );
+    assert_eq!(ran.json()["files"][0]["kind"], "script", "{ran:?}");
+    refused("x.wat", "\u{feff}(module (fun))", &["x.wat:1:"]);
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn modules_that_are_inputs_end_whatever_they_are() {
     let folder = Folder::new();
     for (number, (text, status, words)) in MODULES.into_iter().enumerate() {
         let module = wat::parse_str(text).expect("a module");
-        let file = folder.write(&format!("input-{number}"), module);
+        let file = folder.write(&format!("crash-{number}"), module);
         let ran = parallax(["repro", &file]);
         assert_eq!(ran.status, status, "{text}: {ran:?}");
         let last = ran.stdout.lines().last().unwrap_or_default();
