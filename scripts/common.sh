@@ -10,9 +10,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # by rustup on its own account.
 export RUSTUP_AUTO_INSTALL=0
 
-# Says what is being done, on standard error, so that standard output belongs to the programs run.
+# Says what is being done, on standard error, so that standard output belongs to the programs run. That
+# nobody may listen any more, as after a hangup, is no reason to end.
 say() {
-    echo "$(basename "$0"): $*" >&2
+    echo "$(basename "$0"): $*" >&2 || true
 }
 
 # Says why nothing can be done, and ends as the program does then.
