@@ -103,6 +103,11 @@ impl Harness {
             .map(|engine| engine.as_mut() as &mut dyn Engine)
     }
 
+    /// Has all engines reserve what they would with the first case and keep.
+    pub fn warm_up(&mut self) {
+        self.engines().for_each(Engine::warm_up);
+    }
+
     /// The names of the subjects.
     pub fn subjects(&self) -> impl Iterator<Item = &'static str> {
         self.subjects.iter().map(|engine| engine.name())

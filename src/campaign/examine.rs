@@ -136,7 +136,8 @@ impl Found {
     }
 }
 
-/// Runs cases of a job, one after the other.
+/// Runs cases of a job, one after the other. Its engines have reserved what they keep, which is no
+/// case's doing.
 pub struct Examiner {
     job: Job,
     harness: Harness,
@@ -148,7 +149,8 @@ impl Examiner {
     /// # Errors
     /// One line, if one of them cannot be used here.
     pub fn new(job: Job) -> Result<Examiner, String> {
-        let harness = job.harness()?;
+        let mut harness = job.harness()?;
+        harness.warm_up();
         Ok(Examiner { job, harness })
     }
 

@@ -49,6 +49,12 @@ const ALLOCATOR_OPTIONS: [(&str, &str); 2] = [
     ("MIMALLOC_ARENA_EAGER_COMMIT", "0"),
 ];
 
+/// What the standard library says before it aborts, when memory is refused.
+const NO_MEMORY: &str = "memory allocation of ";
+
+/// What Unicorn says before it exits, when memory is refused for an emulator: a gibibyte for each.
+const NO_TRANSLATOR_BUFFER: &str = "Could not allocate dynamic translator buffer";
+
 /// What a case may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -483,8 +489,10 @@ impl Death {
             How::Killed => Some(Reason::Killed),
             How::Hung { .. } => Some(Reason::Hung),
             How::TookMemory(_) => Some(Reason::OutOfMemory),
-            // What the standard library says before it aborts.
-            How::Signal(libc::SIGABRT) if self.last_words.contains("memory allocation of ") => {
+            How::Signal(libc::SIGABRT) if self.last_words.contains(NO_MEMORY) => {
+                Some(Reason::OutOfMemory)
+            }
+            How::Exited(1) if self.last_words.contains(NO_TRANSLATOR_BUFFER) => {
                 Some(Reason::OutOfMemory)
             }
             How::Signal(_) | How::Exited(_) | How::Babbled => None,
@@ -541,6 +549,26 @@ fn signal_name(signal: i32) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An allocation that the system refused is no crash; the same ends without these words are.
+    #[test]
+    fn what_is_refused_memory_is_out_of_memory() {
+        let reason = |how, last_words: &str| {
+            let death = Death {
+                how,
+                last_words: last_words.to_string(),
+                input: None,
+            };
+            death.reason()
+        };
+        let out_of_memory = Some(Reason::OutOfMemory);
+        assert_eq!(reason(How::Exited(1), NO_TRANSLATOR_BUFFER), out_of_memory);
+        assert_eq!(reason(How::Exited(0), NO_TRANSLATOR_BUFFER), None);
+        assert_eq!(reason(How::Exited(1), "something else"), None);
+        let words = "memory allocation of 4096 bytes failed";
+        assert_eq!(reason(How::Signal(libc::SIGABRT), words), out_of_memory);
+        assert_eq!(reason(How::Signal(libc::SIGSEGV), words), None);
+    }
 
     /// Processor time counts; the clock on the wall only for one that does nothing at all.
     #[test]

@@ -133,12 +133,13 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Makes the engines.
+    /// Makes the engines, and has them reserve what they keep.
     ///
     /// # Errors
     /// One line, if one of them cannot be used here.
     pub fn new(subjects: Vec<&'static str>, fault: Option<Fault>) -> Result<Runner, String> {
-        let harness = Harness::with_fault(&subjects, fault)?;
+        let mut harness = Harness::with_fault(&subjects, fault)?;
+        harness.warm_up();
         Ok(Runner {
             subjects,
             fault,

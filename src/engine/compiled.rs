@@ -483,6 +483,10 @@ impl Engine for Compiled {
         self.translations = Rc::clone(translations);
     }
 
+    fn warm_up(&mut self) {
+        let _ = self.reusable();
+    }
+
     fn remark(&self, finding: &Finding) -> Option<&'static str> {
         match finding.place {
             Place::MemoryByte { memory, address } => {

@@ -58,6 +58,10 @@ pub trait Engine {
         let _ = translations;
     }
 
+    /// Reserves what it would with the first case and keep. What cannot be had is told by whoever runs a
+    /// case.
+    fn warm_up(&mut self) {}
+
     /// What the engine itself has to say about a finding in what it ran last, if it knows how that
     /// came about.
     fn remark(&self, finding: &Finding) -> Option<&'static str> {

@@ -233,6 +233,23 @@ fn a_case_that_is_innocent_is_found_to_be_so() {
     );
 }
 
+/// What an emulator reserves, a gibibyte, is no case's doing, and is not held against one.
+#[test]
+fn what_emulators_reserve_is_no_cases_doing() {
+    let folder = Folder::new();
+    let arguments = [
+        "--seed=1",
+        "--cases=5",
+        "--case-memory=512",
+        "--engines=aarch64",
+    ];
+    let ran = fuzz(&folder, &arguments);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let json = ran.json();
+    assert_eq!(json["engines"]["aarch64"]["compared"], 5, "{json}");
+    assert_eq!(json["workers_lost"], 0, "{json}");
+}
+
 /// One that is killed is nobody's fault, so its case is run again; but not for ever.
 #[test]
 fn a_case_whose_worker_is_killed_is_run_again() {
