@@ -81,6 +81,24 @@ pub fn say(to: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
     to.flush()
 }
 
+/// Says something; or, if that is longer than a supervisor listens, something else.
+///
+/// # Errors
+/// If nobody listens.
+pub fn say_or(
+    to: &mut impl Write,
+    what: &impl Serialize,
+    otherwise: &impl Serialize,
+) -> io::Result<()> {
+    let mut line = serde_json::to_vec(what)?;
+    line.push(b'\n');
+    if line.len() as u64 > LINE_BYTES {
+        return say(to, otherwise);
+    }
+    to.write_all(&line)?;
+    to.flush()
+}
+
 /// Hears the next thing said; `None` once nothing more will be.
 ///
 /// # Errors
@@ -92,4 +110,22 @@ pub fn hear<T: DeserializeOwned>(from: &mut impl BufRead) -> io::Result<Option<T
         return Ok(None);
     }
     Ok(Some(serde_json::from_slice(&line)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_longer_than_a_line_may_be_is_not_said() {
+        let said = |length: u64| {
+            // Between quotes, and at the end of a line.
+            let what = "x".repeat(length as usize - 3);
+            let mut line = Vec::new();
+            say_or(&mut line, &what, &"too long").expect("room");
+            line
+        };
+        assert_eq!(said(LINE_BYTES).len() as u64, LINE_BYTES);
+        assert_eq!(said(LINE_BYTES + 1), b"\"too long\"\n");
+    }
 }

@@ -1,6 +1,7 @@
 //! Cases that a command is given, looked at by a confined worker process: what they do to a process they
 //! do to that one, and the command says what became of it.
 
+use parallax::campaign::protocol::LINE_BYTES;
 use parallax::campaign::sandbox::Sandbox as Workers;
 use parallax::campaign::sandbox::{Ending, Fate, Served};
 use parallax::case::Case;
@@ -80,6 +81,7 @@ impl Sandbox {
         let served = self.ask(source.clone(), What::Tell(scripts), 1, &never);
         match served.map_err(anyhow::Error::msg)?.or_verdict() {
             Ok(Answer::Told(told)) => Ok(told),
+            Ok(Answer::TooLarge) => Ok(Err(format!("{name}: {}", too_large()))),
             Ok(_) => anyhow::bail!(BABBLE),
             Err(ending) => {
                 let told = matches!(ending, Ending::Crashed(_)) || scripts == Scripts::Always;
@@ -96,7 +98,8 @@ impl Sandbox {
     pub fn read(&mut self, source: &Source) -> anyhow::Result<Input> {
         let served = self.ask(source.clone(), What::Read, 1, &never);
         match served.map_err(anyhow::Error::msg)?.or_verdict() {
-            Ok(Answer::Read(_)) => Input::of(source).map_err(anyhow::Error::msg),
+            // What it looks like as a script is of no interest here.
+            Ok(Answer::Read(_) | Answer::TooLarge) => Input::of(source).map_err(anyhow::Error::msg),
             Ok(_) => anyhow::bail!(BABBLE),
             Err(ending) => anyhow::bail!("{}: it cannot be read: {ending}", source.name),
         }
@@ -113,9 +116,11 @@ impl Sandbox {
     /// Runs the case of a file and says what it exercises; in one line if it holds none. One that
     /// brings its worker down exercises what no other does.
     pub fn cover(&mut self, source: Source) -> anyhow::Result<Result<Features, String>> {
+        let name = source.name.clone();
         let served = self.ask(source, What::Cover, 1, &never);
         match served.map_err(anyhow::Error::msg)?.or_verdict() {
             Ok(Answer::Covered(features)) => Ok(features),
+            Ok(Answer::TooLarge) => Ok(Err(format!("{name}: {}", too_large()))),
             Ok(_) => anyhow::bail!(BABBLE),
             Err(ending) => Ok(Ok([format!("ending:{ending}")].into())),
         }
@@ -133,12 +138,19 @@ impl Sandbox {
             Ok(Answer::Explained(explained)) => {
                 explained.map(|it| Ok(*it)).map_err(anyhow::Error::msg)
             }
+            Ok(Answer::TooLarge) => anyhow::bail!("{name}: {}", too_large()),
             // What goes wrong on purpose.
             Ok(Answer::Told(_)) => anyhow::bail!("{name}: a bug in parallax itself"),
             Ok(_) => anyhow::bail!(BABBLE),
             Err(ending) => Ok(Err(ending)),
         }
     }
+}
+
+/// That a worker cannot send what there is to tell of a case.
+fn too_large() -> String {
+    let most = LINE_BYTES >> 20;
+    format!("the case is too large: what there is to tell of it takes more than {most} MiB")
 }
 
 fn never() -> bool {
@@ -164,36 +176,50 @@ impl<'a> Remote<'a> {
         }
     }
 
-    fn ask(&mut self, source: Source, enough: &dyn Fn() -> bool) -> Result<Examined, String> {
+    /// What came of a case; nothing if that is more than can be sent.
+    fn ask(
+        &mut self,
+        source: Source,
+        enough: &dyn Fn() -> bool,
+    ) -> Result<Option<Examined>, String> {
         let what = What::Examine {
             in_a_hurry: self.in_a_hurry,
         };
         // What a fresh worker says of the case alone; others may have been ruined by what they ran.
         match self.sandbox.ask(source, what, 1, enough)?.answer {
-            Ok(Answer::Examined(Ok(sent))) => sent.received().ok_or_else(|| BABBLE.to_string()),
+            Ok(Answer::Examined(Ok(sent))) => {
+                let examined = sent.received().ok_or_else(|| BABBLE.to_string());
+                examined.map(Some)
+            }
             // What is no script, as one without a module, is no candidate.
-            Ok(Answer::Examined(Err(_))) => Ok(Examined::without_engines(Verdict::Inconclusive(
-                Reason::Unsupported,
-            ))),
+            Ok(Answer::Examined(Err(_))) => Ok(Some(no_candidate())),
+            Ok(Answer::TooLarge) => Ok(None),
             Ok(_) => Err(BABBLE.to_string()),
-            Err(fate) => Ok(brought_down(fate)),
+            Err(fate) => Ok(Some(brought_down(fate))),
         }
     }
 }
 
 impl Examiner for Remote<'_> {
     fn whole(&mut self, _case: &Case, enough: &dyn Fn() -> bool) -> Result<Examined, String> {
-        self.ask(self.whole.clone(), enough)
+        let examined = self.ask(self.whole.clone(), enough)?;
+        examined.ok_or_else(too_large)
     }
 
     fn examine(&mut self, case: &Case, enough: &dyn Fn() -> bool) -> Result<Examined, String> {
         let script = to_wast(case, None, "");
-        self.ask(Source::script(script), enough)
+        let examined = self.ask(Source::script(script), enough)?;
+        Ok(examined.unwrap_or_else(no_candidate))
     }
 
     fn hurry(&mut self) {
         self.in_a_hurry = true;
     }
+}
+
+/// What is said of a case that is not to be the next one.
+fn no_candidate() -> Examined {
+    Examined::without_engines(Verdict::Inconclusive(Reason::Unsupported))
 }
 
 /// What came of a case that brought its worker down.

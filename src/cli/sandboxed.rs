@@ -6,7 +6,7 @@ use std::io::{self, BufReader};
 use anyhow::Context;
 use clap::Args;
 use parallax::campaign::Mishap;
-use parallax::campaign::protocol::{Reply, hear, say};
+use parallax::campaign::protocol::{Reply, hear, say, say_or};
 use parallax::campaign::worker::{self, Prepared};
 use parallax::case::Case;
 use parallax::case::wast::to_wast;
@@ -88,6 +88,8 @@ pub enum Answer {
     Examined(Result<Box<Sent>, String>),
     Covered(Result<coverage::Features, String>),
     Explained(Result<Box<Explained>, String>),
+    /// It is more than can be sent.
+    TooLarge,
 }
 
 impl Sandboxed {
@@ -139,7 +141,7 @@ fn serve(prepared: Prepared) -> io::Result<()> {
             Ok(answer) => Reply::Answer(answer),
             Err(why) => Reply::Unable(why),
         };
-        say(&mut replies, &reply)?;
+        say_or(&mut replies, &reply, &Reply::Answer(Answer::TooLarge))?;
         company = true;
     }
     Ok(())

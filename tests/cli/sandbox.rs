@@ -102,6 +102,28 @@ fn a_case_that_is_innocent_is_found_to_be_so() {
     );
 }
 
+/// What is too large to be told of is not held to have crashed.
+#[test]
+fn a_case_too_large_to_be_told_of_is_refused() {
+    let folder = Folder::new();
+    // Its text takes four bytes for each of these, and is sent more than once.
+    let data = "\\ff".repeat(20 << 20);
+    let module = format!(
+        "(module (memory 400) (data (i32.const 0) \"{data}\") (func (export \"f\") (nop)))"
+    );
+    let module = wat::parse_str(module).expect("a module");
+    let file = folder.write("large.wasm", module);
+    let ran = parallax(["repro", &file, "--engines=x86_64"]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let output = folder.file("small.wast");
+    for command in [&["explain"][..], &["shrink", "-o", &output]] {
+        let ran = parallax(command.iter().copied().chain([&*file, "--engines=x86_64"]));
+        ran.is_refused(&[&file]);
+        let words = ["too large", "all engines agree"];
+        assert!(words.iter().any(|it| ran.stderr.contains(it)), "{ran:?}");
+    }
+}
+
 /// One that dies takes no other with it, and what it ran before is not to blame.
 #[test]
 fn of_a_folder_the_others_are_run() {
