@@ -16,6 +16,7 @@ use parallax::campaign::group::GroupKey;
 use parallax::campaign::{Beginning, Divergence, FuzzEvent, FuzzOptions, Fuzzer, Record, SetAside};
 use parallax::engine::registry;
 use parallax::generate::Generator;
+use parallax::runtime::signals;
 use parallax::score::Fault;
 
 use super::console::Console;
@@ -138,16 +139,18 @@ impl Fuzz {
     }
 }
 
-/// A switch that Ctrl-C, and a request to terminate, turn on. The second one ends at once.
+/// A switch that Ctrl-C, a request to terminate and a hangup turn on. The second one ends at once. A
+/// hangup that whoever started this process has it ignore is ignored.
 pub(super) fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let handler = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
+    let on_signal = move || {
         if handler.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-    })
-    .context("cannot handle signals")?;
+    };
+    signals::leaving_ignored(libc::SIGHUP, || ctrlc::set_handler(on_signal))
+        .context("cannot handle signals")?;
     Ok(stop)
 }
 

@@ -37,7 +37,7 @@ pub mod objects;
 mod observe;
 mod references;
 pub mod refused;
-mod signals;
+pub mod signals;
 #[cfg(test)]
 pub mod stops;
 pub mod store;

@@ -57,6 +57,23 @@ fn set_handler(signal: i32, handler: *const ()) -> libc::sigaction {
     }
 }
 
+/// Does something that installs handlers, after which a signal is ignored if it was before: whoever
+/// started this process so, as `nohup` does with hangups, wants it to outlive them.
+pub fn leaving_ignored<T>(signal: i32, install: impl FnOnce() -> T) -> T {
+    // SAFETY: the structure is valid, and all-zero is a valid `sigaction`; nothing is changed.
+    let before = unsafe {
+        let mut before: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut before);
+        before
+    };
+    let installed = install();
+    if before.sa_sigaction == libc::SIG_IGN {
+        // SAFETY: it is what the kernel has just said.
+        unsafe { libc::sigaction(signal, &before, std::ptr::null_mut()) };
+    }
+    installed
+}
+
 /// Stops whatever generated code runs on a thread, given as `pthread_t`.
 pub(super) fn stop_thread(thread: u64) {
     // SAFETY: the thread was running wasm a moment ago, so it exists; if it has just left wasm
@@ -172,5 +189,24 @@ impl Drop for AlternativeStack {
                 libc::sigaltstack(&none, std::ptr::null_mut());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_stays_so_and_nothing_else() {
+        // Nobody else has a use for it.
+        let signal = libc::SIGUSR2;
+        let handler = on_stop as *const ();
+        let after = |before: *const ()| {
+            set_handler(signal, before);
+            leaving_ignored(signal, || set_handler(signal, handler));
+            set_handler(signal, before).sa_sigaction
+        };
+        assert_eq!(after(libc::SIG_IGN as *const ()), libc::SIG_IGN);
+        assert_eq!(after(libc::SIG_DFL as *const ()), handler as usize);
     }
 }

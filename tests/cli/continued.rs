@@ -81,7 +81,7 @@ fn a_second_start_goes_on() {
     let folder = Folder::new();
     let few = fuzz(&folder, &[&["--cases=37"], &all[1..]].concat());
     assert_eq!(few.json()["cases"], 37);
-    for how in ["-INT", "-TERM", "-KILL"] {
+    for how in ["-INT", "-TERM", "-HUP", "-KILL"] {
         let mut child = start(&folder, &all);
         std::thread::sleep(Duration::from_millis(400));
         // It may be done by now.
@@ -107,6 +107,22 @@ fn a_second_start_goes_on() {
         (again.status, lasting(&again)),
         (whole.status, lasting(&whole))
     );
+}
+
+/// As under `nohup`.
+#[test]
+fn a_hangup_that_is_ignored_ends_nothing() {
+    let folder = Folder::new();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", PARALLAX])
+        .args(["fuzz", "--artifacts", &folder.file("artifacts")])
+        .args(["--seed=1", "--engines=x86_64", "--time=4s", "--json"]);
+    let run = Running::start(&mut command);
+    std::thread::sleep(Duration::from_millis(1_500));
+    run.signal("-HUP");
+    let ran = run.ended();
+    assert!(ran.json()["seconds"].as_f64() >= Some(4.0), "{ran:?}");
 }
 
 /// Changes what is saved of how far a run is.
