@@ -35,12 +35,23 @@ impl Console {
             return;
         }
         let text = text.to_string();
-        let written = if self.json {
-            io::stderr().write_all(text.as_bytes())
+        if self.json {
+            // What counts is the JSON, which may be read all the same.
+            let _ = io::stderr().write_all(text.as_bytes());
         } else {
-            to_stdout(&text)
-        };
-        self.note(written);
+            let written = to_stdout(&text);
+            self.note(written);
+        }
+    }
+
+    /// Prints what is nowhere else, on standard error if standard output does not take it.
+    pub fn print_precious(&mut self, text: impl Display) {
+        let text = text.to_string();
+        self.print(&text);
+        if self.closed {
+            // There is nowhere else to turn to.
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
     }
 
     /// Prints JSON, on a line of standard output.

@@ -164,7 +164,7 @@ impl Shrink {
             }
             (Err(ShrinkError::NotKept(why)), Some((_, script))) => {
                 // It is all that there is of the work.
-                console.print(script);
+                console.print_precious(script);
                 anyhow::bail!("{why}")
             }
             (Err(error), _) => anyhow::bail!("{file}: {error}"),

@@ -108,6 +108,27 @@ fn fuzz_stops_when_nobody_listens() {
     assert!(child.wait().expect("it ends").code().is_some());
 }
 
+/// What is told beside the JSON is not what a run is for.
+#[test]
+fn fuzz_goes_on_without_standard_error() {
+    let folder = crate::run::Folder::new();
+    let full = File::options().write(true).open("/dev/full");
+    let output = Command::new(PARALLAX)
+        .args([
+            "fuzz",
+            "--seed=1",
+            "--cases=200",
+            "--engines=x86_64",
+            "--json",
+        ])
+        .current_dir(folder.path())
+        .stderr(full.expect("/dev/full"))
+        .output();
+    let ran: Ran = output.expect("the program runs").into();
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert_eq!(ran.json()["cases"], 200, "{ran:?}");
+}
+
 #[test]
 fn a_full_disk_behind_standard_output_is_told() {
     let full = File::options().write(true).open("/dev/full");

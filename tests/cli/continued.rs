@@ -1,7 +1,7 @@
 //! Runs that end and go on, and what becomes of their artifacts folder.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -393,6 +393,33 @@ fn a_folder_that_is_full_keeps_what_was_found() {
                 > 1_000
         );
     }
+
+    // What could not be saved is printed somewhere, also if standard output takes nothing.
+    let full = File::options().write(true).open("/dev/full");
+    let ran = Command::new(PARALLAX)
+        .args(["fuzz", "--artifacts", &folder.file("artifacts")])
+        .args([
+            "--seed=2",
+            "--restart",
+            "--cases=9",
+            GENERATOR,
+            FAULT,
+            "--json",
+        ])
+        .stdout(full.expect("/dev/full"))
+        .output();
+    let ran: Ran = ran.expect("the program runs").into();
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("could not be saved and is, in hexadecimal"),
+        "{ran:?}"
+    );
+    // The stamp.
+    assert!(
+        ran.stderr.lines().any(|it| it.starts_with("8f706c78")),
+        "{ran:?}"
+    );
 
     // With more room, the run goes on, and what could not be saved is found again.
     disk.remount("size=4m");

@@ -26,15 +26,17 @@ pub fn finish(
     if let Some(failure) = &report.failure {
         console::complain(failure);
     }
-    if !console.is_for_json() {
+    if console.is_for_json() {
+        console.print_json(&Json::new(job, folder, report))?;
+    }
+    // In JSON it stands as well, if that could be written.
+    if !console.is_for_json() || console.is_closed() {
         for (name, bytes) in report.unsaved.values() {
-            console.print(format_args!(
+            console.print_precious(format_args!(
                 "{name} could not be saved and is, in hexadecimal (`xxd -r -p` reads it back):\n{}\n",
                 hexadecimal(bytes)
             ));
         }
-    } else {
-        console.print_json(&Json::new(job, folder, report))?;
     }
     let stats = &report.record.stats;
     Ok(if report.failure.is_some() {
