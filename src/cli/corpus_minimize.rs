@@ -36,8 +36,8 @@ pub struct Minimize {
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
-    /// Engines to run inputs on beside the reference, separated by commas [default: all that can be
-    /// used here, see `parallax engines`]
+    /// Engines to run inputs on beside the reference, separated by commas [default: those that
+    /// `parallax engines` says are run by default]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = options::engine)]
     engines: Vec<&'static str>,
     /// Print one JSON object, last; all else goes to standard error

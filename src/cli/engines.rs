@@ -9,7 +9,7 @@ use super::console::Console;
 use super::fuzz::summary::names;
 use super::status::Status;
 
-/// List the engines, their versions, and whether they can be used here
+/// List the engines, their versions, whether they can be used here, and which are run by default
 #[derive(Args)]
 pub struct Engines {
     /// Print one JSON array
@@ -37,7 +37,11 @@ impl Engines {
         let version = engines.iter().map(|info| info.version.len()).max();
         let version = version.unwrap_or(0);
         for info in &engines {
-            let usable = if info.usable { "usable" } else { "not usable" };
+            let usable = match (info.usable, info.by_default) {
+                (true, true) => "run by default",
+                (true, false) => "usable",
+                (false, _) => "not usable",
+            };
             console.print(format_args!(
                 "{:name$}  {:version$}  {usable}: {}\n",
                 info.name, info.version, info.why

@@ -38,8 +38,8 @@ pub struct Explain {
     /// Write it all to a page of HTML, too, which needs nothing else
     #[arg(long, value_name = "OUT.html")]
     html: Option<PathBuf>,
-    /// Engines to compare with the reference, separated by commas [default: all that can be used
-    /// here]
+    /// Engines to compare with the reference, separated by commas [default: those that `parallax
+    /// engines` says are run by default]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = options::engine)]
     engines: Vec<&'static str>,
     /// Print one JSON object, last; all else goes to standard error

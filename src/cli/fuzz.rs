@@ -53,8 +53,8 @@ pub struct Fuzz {
     /// printed]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = options::number)]
     seed: Option<u64>,
-    /// Engines to compare with the reference, separated by commas [default: all that can be used
-    /// here, see `parallax engines`]
+    /// Engines to compare with the reference, separated by commas [default: those that `parallax
+    /// engines` says are run by default]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = options::engine)]
     engines: Vec<&'static str>,
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = options::generator,

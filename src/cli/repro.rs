@@ -32,8 +32,8 @@ pub struct Repro {
     /// Files, folders, or - for standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Engines to compare with the reference, separated by commas [default: all that can be used
-    /// here, see `parallax engines`]
+    /// Engines to compare with the reference, separated by commas [default: those that `parallax
+    /// engines` says are run by default]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = options::engine)]
     engines: Vec<&'static str>,
     /// Print one JSON object, last; all else goes to standard error

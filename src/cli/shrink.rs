@@ -50,8 +50,8 @@ pub struct Shrink {
     /// End after this time, such as 60s or 5m, with what is found by then
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = options::duration)]
     time: Option<Duration>,
-    /// Engines to compare with the reference, separated by commas [default: all that can be used
-    /// here, see `parallax engines`]
+    /// Engines to compare with the reference, separated by commas [default: those that `parallax
+    /// engines` says are run by default]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = options::engine)]
     engines: Vec<&'static str>,
     /// Print one JSON object, last; all else goes to standard error

@@ -20,7 +20,8 @@ use super::status::Status;
 /// skipped and why, then every failure with its file and line.
 #[derive(Args)]
 pub struct Spec {
-    /// Engines to run, separated by commas [default: the reference and all that can be used here]
+    /// Engines to run, separated by commas [default: those that `parallax engines` says are run by
+    /// default]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = options::engine)]
     engines: Vec<&'static str>,
     /// Run only the files whose name contains this

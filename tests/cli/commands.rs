@@ -27,6 +27,14 @@ fn engines_have_the_promised_keys() {
     for name in names {
         assert!(text.contains(name), "{text}");
     }
+    // Which are run unless others are named, and which are not.
+    let default = |name: &str| {
+        let mut lines = text.lines();
+        let line = lines.find(|it| it.split(' ').next() == Some(name));
+        line.is_some_and(|it| it.contains("run by default: "))
+    };
+    assert!(default("wasmi") && default("x86_64"), "{text}");
+    assert!(!default("riscv64") && !default("x86_64-0.112"), "{text}");
 }
 
 #[test]
