@@ -310,7 +310,7 @@ fn targets(out: &mut String, targets: &[Target]) {
             })
             .collect();
         let found = match (&target.found, saved.is_empty()) {
-            _ if target.is_idle() => "not run".to_string(),
+            (None, true) if !target.started => "not run".to_string(),
             (None, true) => "nothing".to_string(),
             (found, _) => {
                 let found = found.as_deref().map(escaped).unwrap_or_default();

@@ -17,6 +17,8 @@ pub const SAVED: [&str; 5] = ["crash-", "timeout-", "oom-", "leak-", "slow-unit-
 pub struct Target {
     /// Its name.
     pub name: String,
+    /// Whether it was started at all.
+    pub started: bool,
     /// Inputs that were run.
     pub runs: u64,
     /// Edges that were reached at the end.
@@ -55,11 +57,6 @@ impl Target {
         Ok(target)
     }
 
-    /// Whether it was not run: it could not be built, say.
-    pub fn is_idle(&self) -> bool {
-        self.runs == 0 && self.saved.is_empty()
-    }
-
     fn parse(log: &str) -> Target {
         let mut target = Target::default();
         // Runs of the starts before the last: one that finds something ends, and is started again.
@@ -68,6 +65,7 @@ impl Target {
         while let Some(line) = lines.next() {
             if line.starts_with("INFO: Seed:") {
                 before = target.runs;
+                target.started = true;
             } else if let Some(rest) = line.strip_prefix('#') {
                 target.status(rest, before);
             } else if let Some(done) = line.strip_prefix("parallax: ") {
@@ -95,6 +93,8 @@ impl Target {
         };
         let runs = before + runs;
         self.runs = self.runs.max(runs);
+        // The beginning of a long log is not read.
+        self.started = true;
         while let Some(word) = words.next() {
             match word {
                 "cov:" => {
@@ -122,16 +122,15 @@ mod tests {
 
     #[test]
     fn a_target_that_was_not_run_is_no_target_that_found_nothing() {
-        let log = "error: could not compile `parallax-fuzz`\n";
-        assert!(Target::parse(log).is_idle());
-        let log = "#2\tINITED cov: 600 ft: 601 corp: 1/1b exec/s: 0 rss: 90Mb\n";
-        assert!(!Target::parse(log).is_idle());
-        // It may have died of the first input, before it said anything.
-        let target = Target {
-            saved: vec!["crash-1".to_string()],
-            ..Target::default()
-        };
-        assert!(!target.is_idle());
+        let started = |log| Target::parse(log).started;
+        assert!(!started("error: could not compile `parallax-fuzz`\n"));
+        assert!(started(
+            "#2\tINITED cov: 600 ft: 601 corp: 1/1b exec/s: 0 rss: 90Mb\n"
+        ));
+        // It may die of the first input.
+        assert!(started(
+            "INFO: Seed: 1\n==1== ERROR: libFuzzer: deadly signal\n"
+        ));
     }
 
     #[test]

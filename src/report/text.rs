@@ -106,19 +106,19 @@ fn campaign(out: &mut String, campaign: &Campaign) {
 }
 
 fn target(out: &mut String, target: &Target) {
-    if target.is_idle() {
-        let _ = writeln!(
+    let _ = if target.started {
+        writeln!(
+            out,
+            "fuzz target {}: {} runs, {} edges, {} inputs in the corpus",
+            target.name, target.runs, target.edges, target.corpus
+        )
+    } else {
+        writeln!(
             out,
             "fuzz target {0}: not run, targets/{0}/log may say why",
             target.name
-        );
-        return;
-    }
-    let _ = writeln!(
-        out,
-        "fuzz target {}: {} runs, {} edges, {} inputs in the corpus",
-        target.name, target.runs, target.edges, target.corpus
-    );
+        )
+    };
     if let Some(done) = &target.done {
         let _ = writeln!(out, "  {done}");
     }

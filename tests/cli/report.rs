@@ -98,6 +98,15 @@ fn what_fuzz_targets_alone_have_found_is_reported() {
     let quiet = parallax(["report", &night]);
     assert_eq!(quiet.status, Some(0), "{quiet:?}");
     assert!(quiet.stdout.contains("Nothing was found."), "{quiet:?}");
+    // One that could not be built is not one that found nothing.
+    let other = folder.path().join("targets/other");
+    fs::create_dir_all(&other).expect("a folder");
+    fs::write(other.join("log"), "error: could not compile\n").expect("a file");
+    let report = parallax(["report", &night]);
+    assert!(
+        report.stdout.contains("fuzz target other: not run"),
+        "{report:?}"
+    );
     let saved = ["crash-1", "leak-2", "oom-3", "slow-unit-4", "timeout-5"];
     for name in saved {
         fs::write(target.join(name), "").expect("a file");
