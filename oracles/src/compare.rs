@@ -7,6 +7,7 @@ use crate::rules::refcounts::Ledger;
 use crate::rules::traps::Ending;
 use crate::rules::{globals, host_calls, memories, results, tables, traps};
 use crate::tally::Tallies;
+use crate::value::Nans;
 
 /// The outcome of a comparison, with what was looked at.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,13 +23,14 @@ pub struct Comparison {
 /// Walks the steps in order, asks every oracle at each, and stops at the first step at which any
 /// has a finding; the verdict then holds the findings of that step, at most one an oracle. Ends
 /// without a verdict at the first step whose outcome is inconclusive on either side (see
-/// [`traps`]). What happens when the store is dropped is compared like one more step.
+/// [`traps`]), unless the subject breaks in a later one, as it may in no state. What happens when the store is dropped is compared like one more step.
 ///
 /// Comparing two observations that are equal allocates nothing, but for what [`Ledger`] keeps if
 /// the subject counts references or tells which objects are alive.
 pub fn compare(reference: &Observation, subject: &Observation) -> Comparison {
     let mut comparing = Comparing {
         engine: &subject.engine,
+        nans: reference.nans(subject),
         step: 0,
         findings: Vec::new(),
         tallies: Tallies::default(),
@@ -43,6 +45,7 @@ pub fn compare(reference: &Observation, subject: &Observation) -> Comparison {
 /// A comparison under way.
 struct Comparing<'a> {
     engine: &'a str,
+    nans: Nans,
     step: usize,
     findings: Vec<Finding>,
     tallies: Tallies,
@@ -64,7 +67,12 @@ impl Comparing<'_> {
                     let oracle = oracle_of_broken(&a.outcome, &b.outcome);
                     self.note(oracle, traps::check(&a.outcome, &b.outcome));
                 }
-                Ending::Inconclusive(reason) => return Verdict::Inconclusive(reason),
+                Ending::Inconclusive(reason) => {
+                    return match self.broken_later(reference, subject) {
+                        true => self.diverged(),
+                        false => Verdict::Inconclusive(reason),
+                    };
+                }
             }
             if !self.findings.is_empty() {
                 return self.diverged();
@@ -77,7 +85,7 @@ impl Comparing<'_> {
         }
         self.note(
             OracleName::HostCalls,
-            host_calls::check(&reference.teardown, &subject.teardown),
+            host_calls::check(&reference.teardown, &subject.teardown, self.nans),
         );
         let teardowns = [&reference.broken_teardown, &subject.broken_teardown];
         for outcome in teardowns.into_iter().flatten() {
@@ -95,6 +103,27 @@ impl Comparing<'_> {
         }
     }
 
+    /// Whether the subject breaks after a step that says nothing, which it may do in no state
+    /// whatever. Notes that.
+    fn broken_later(&mut self, reference: &Observation, subject: &Observation) -> bool {
+        let well = Outcome::Returned(Vec::new());
+        let steps = subject.steps.iter().map(|step| &step.outcome);
+        let later = steps.enumerate().skip(self.step + 1);
+        let last = (subject.steps.len(), subject.broken_teardown.as_ref());
+        let last = last.1.map(|outcome| (last.0, outcome));
+        let broken = later.chain(last).find(|(_, outcome)| traps::broke(outcome));
+        let Some((step, outcome)) = broken else {
+            return false;
+        };
+        self.step = step;
+        let expected = reference.steps.get(step).map(|step| &step.outcome);
+        let expected = expected.filter(|outcome| !traps::broke(outcome));
+        let expected = expected.unwrap_or(&well);
+        let oracle = oracle_of_broken(expected, outcome);
+        self.note(oracle, traps::check(expected, outcome));
+        true
+    }
+
     fn compare_step(
         &mut self,
         reference: &StepObservation,
@@ -105,12 +134,13 @@ impl Comparing<'_> {
     ) {
         let outcomes = (&reference.outcome, &subject.outcome);
         if matches!(outcomes, (Outcome::Returned(_), Outcome::Returned(_))) {
-            self.note(OracleName::Results, results::check(outcomes.0, outcomes.1));
+            let difference = results::check(outcomes.0, outcomes.1, self.nans);
+            self.note(OracleName::Results, difference);
         }
         self.note(OracleName::Traps, traps::check(outcomes.0, outcomes.1));
         self.note(
             OracleName::HostCalls,
-            host_calls::check(&reference.events, &subject.events),
+            host_calls::check(&reference.events, &subject.events, self.nans),
         );
         let changes = (&reference.changes, &subject.changes);
         self.note(
@@ -119,7 +149,7 @@ impl Comparing<'_> {
         );
         self.note(
             OracleName::Globals,
-            globals::check(changes.0, changes.1, after),
+            globals::check(changes.0, changes.1, after, self.nans),
         );
         match late {
             None => self.note(
@@ -257,6 +287,69 @@ mod tests {
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].oracle, OracleName::Traps);
         assert_eq!(comparison.tallies[OracleName::Results].checked, 0);
+    }
+
+    #[test]
+    fn whoever_breaks_after_the_stack_was_exhausted_is_told() {
+        let exhausted = ended(Outcome::Trapped(TrapKind::StackExhausted));
+        let reference = observe([exhausted.clone(), returned(1), returned(2)]);
+        let escaped = Outcome::Escaped("somewhere".to_string());
+        let miscounted = Outcome::Miscounted("an object".to_string());
+        for (broken, oracle) in [
+            (escaped, OracleName::Traps),
+            (miscounted, OracleName::Refcounts),
+        ] {
+            let mut subject = observe([exhausted.clone(), returned(7), ended(broken.clone())]);
+            let comparison = compare(&reference, &subject);
+            let [finding] = diverged(&comparison) else {
+                panic!("{comparison:?}");
+            };
+            assert_eq!((finding.oracle, finding.step), (oracle, 2));
+            assert_eq!(finding.subject, Seen::Outcome(broken.clone()));
+            // Also when the store is dropped.
+            subject.steps.pop();
+            subject.broken_teardown = Some(broken);
+            assert_eq!(diverged(&compare(&reference, &subject))[0].oracle, oracle);
+        }
+        // Other results and traps say nothing then.
+        let subject = observe([
+            exhausted,
+            returned(7),
+            ended(Outcome::Trapped(TrapKind::Host)),
+        ]);
+        let reason = Verdict::Inconclusive(Reason::StackExhausted);
+        assert_eq!(compare(&reference, &subject).verdict, reason);
+    }
+
+    #[test]
+    fn canonical_nans_are_compared_bit_for_bit() {
+        // Of integers in the lanes of a vector, small negative ones would pass for NaNs.
+        let vector = |lane: i32| Value::V128(u128::from(lane as u32));
+        let pairs = [
+            (vector(-1), vector(-2)),
+            (Value::F32(0x7fc0_0000), Value::F32(0xffc0_0000)),
+        ];
+        for (one, other) in pairs {
+            let sides = |value: Value| {
+                let mut step = step(vec![host_call(0, &[value], &[])], globals(&[(0, value)]));
+                step.outcome = Outcome::Returned(vec![value]);
+                observe([step])
+            };
+            let (mut reference, mut subject) = (sides(one), sides(other));
+            assert_eq!(compare(&reference, &subject).verdict, Verdict::Agreed);
+            reference.canonical_nans = true;
+            assert_eq!(compare(&reference, &subject).verdict, Verdict::Agreed);
+            subject.canonical_nans = true;
+            let comparison = compare(&reference, &subject);
+            let oracles: Vec<OracleName> =
+                diverged(&comparison).iter().map(|it| it.oracle).collect();
+            let expected = [
+                OracleName::Results,
+                OracleName::HostCalls,
+                OracleName::Globals,
+            ];
+            assert_eq!(oracles, expected);
+        }
     }
 
     #[test]

@@ -33,4 +33,4 @@ pub use observation::{
 pub use rules::trace::compare_own;
 pub use state::{MemoryState, State, TableState};
 pub use tally::{Tallies, Tally};
-pub use value::{FuncIdentity, ObjectId, Value};
+pub use value::{FuncIdentity, Nans, ObjectId, Value};

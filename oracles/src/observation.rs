@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::value::{ObjectId, Value};
+use crate::value::{Nans, ObjectId, Value};
 
 /// Bytes of memory that one recorded change covers. A change is recorded for a whole chunk.
 pub const CHUNK_BYTES: usize = 64;
@@ -39,6 +39,21 @@ pub struct Observation {
     /// at has to be left alone for that to be seen.
     #[serde(default)]
     pub tables_late: bool,
+    /// Whether every NaN whose sign and payload WebAssembly leaves open is the canonical one. Values of
+    /// two engines that both say so are compared bit for bit.
+    #[serde(default)]
+    pub canonical_nans: bool,
+}
+
+impl Observation {
+    /// Which NaNs agree between this engine and another.
+    pub fn nans(&self, other: &Observation) -> Nans {
+        if self.canonical_nans && other.canonical_nans {
+            Nans::Canonical
+        } else {
+            Nans::Any
+        }
+    }
 }
 
 /// How long an object may be alive that nothing holds.

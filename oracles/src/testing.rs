@@ -125,5 +125,6 @@ pub fn observe(steps: impl IntoIterator<Item = StepObservation>) -> Observation 
         counts_references: false,
         alive: None,
         tables_late: false,
+        canonical_nans: false,
     }
 }

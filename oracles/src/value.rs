@@ -27,6 +27,16 @@ pub enum FuncIdentity {
     Host(u32),
 }
 
+/// Which NaNs agree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Nans {
+    /// Those of the same bits: wherever arithmetic leaves sign and payload open, both engines make the
+    /// canonical NaN.
+    Canonical,
+    /// Any quiet ones of the same width.
+    Any,
+}
+
 /// One WebAssembly value as an engine shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Value {
@@ -50,28 +60,30 @@ pub enum Value {
 }
 
 impl Value {
-    /// Whether two engines that showed `self` and `other` agree: bit for bit, except that any
-    /// NaN equals any NaN of the same width (WebAssembly core specification, "NaN propagation",
-    /// leaves sign and payload open), and that a vector agrees when all its 32-bit or all its
-    /// 64-bit float lanes do.
-    pub fn agrees(&self, other: &Value) -> bool {
-        match (*self, *other) {
-            (Value::F32(a), Value::F32(b)) => a == b || (nan32(a) && nan32(b)),
-            (Value::F64(a), Value::F64(b)) => a == b || (nan64(a) && nan64(b)),
-            (Value::V128(a), Value::V128(b)) => {
-                a == b
-                    || (0..4).all(|lane| {
-                        let (a, b) = ((a >> (32 * lane)) as u32, (b >> (32 * lane)) as u32);
-                        a == b || (nan32(a) && nan32(b))
-                    })
-                    || (0..2).all(|lane| {
-                        let (a, b) = ((a >> (64 * lane)) as u64, (b >> (64 * lane)) as u64);
-                        a == b || (nan64(a) && nan64(b))
-                    })
-            }
+    /// Whether two engines that showed `self` and `other` agree: bit for bit, except that with
+    /// [`Nans::Any`] any quiet NaN equals any of the same width. WebAssembly leaves sign and payload of
+    /// a NaN that arithmetic makes open, but not that it is quiet (core specification, "NaN
+    /// propagation"); signalling ones are only ever passed on. A vector agrees with them when all its
+    /// 32-bit or all its 64-bit float lanes do. What its lanes are meant to be does not show, so small
+    /// negative integers agree with each other there as well.
+    pub fn agrees(&self, other: &Value, nans: Nans) -> bool {
+        let alike = match (*self, *other) {
             (Value::Dangling, _) | (_, Value::Dangling) => false,
             (a, b) => a == b,
-        }
+        };
+        alike
+            || nans == Nans::Any
+                && match (*self, *other) {
+                    (Value::F32(a), Value::F32(b)) => alike32(a, b),
+                    (Value::F64(a), Value::F64(b)) => alike64(a, b),
+                    (Value::V128(a), Value::V128(b)) => {
+                        let lane32 = |bits: u128, lane: u32| (bits >> (32 * lane)) as u32;
+                        let lane64 = |bits: u128, lane: u32| (bits >> (64 * lane)) as u64;
+                        (0..4).all(|lane| alike32(lane32(a, lane), lane32(b, lane)))
+                            || (0..2).all(|lane| alike64(lane64(a, lane), lane64(b, lane)))
+                    }
+                    _ => false,
+                }
     }
 
     /// Whether this is a reference, null or not.
@@ -80,12 +92,16 @@ impl Value {
     }
 }
 
-fn nan32(bits: u32) -> bool {
-    f32::from_bits(bits).is_nan()
+/// Whether two floats are the same, or both quiet NaNs.
+fn alike32(a: u32, b: u32) -> bool {
+    const QUIET: u32 = 0x7fc0_0000;
+    a == b || (a & QUIET == QUIET && b & QUIET == QUIET)
 }
 
-fn nan64(bits: u64) -> bool {
-    f64::from_bits(bits).is_nan()
+/// The same of wider ones.
+fn alike64(a: u64, b: u64) -> bool {
+    const QUIET: u64 = 0x7ff8_0000_0000_0000;
+    a == b || (a & QUIET == QUIET && b & QUIET == QUIET)
 }
 
 impl fmt::Display for Value {

@@ -140,6 +140,8 @@ pub fn observe_steps(
     let mut observation = Observation {
         engine: engine.name().to_string(),
         counts_references: engine.counts_references(),
+        // Those that cannot are given modules that do.
+        canonical_nans: case.settings.canonicalise_nans,
         ..Observation::default()
     };
     observation.steps.reserve(steps);

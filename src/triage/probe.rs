@@ -16,7 +16,7 @@ mod writer;
 use std::collections::HashMap;
 
 use parallax_oracles::{
-    Entity, Event, FuncIdentity, Observation, Outcome, Owner, Place, TrapKind, Value,
+    Entity, Event, FuncIdentity, Nans, Observation, Outcome, Owner, Place, TrapKind, Value,
 };
 use serde::Serialize;
 use wasm_encoder::reencode::Reencode;
@@ -394,12 +394,13 @@ impl Probed {
 
     /// Where what two engines told first differs.
     pub fn difference(&self, reference: &Observation, subject: &Observation) -> Option<Difference> {
+        let nans = reference.nans(subject);
         for (step, (one, other)) in reference.steps.iter().zip(&subject.steps).enumerate() {
             let (told, by_subject) = (self.told(&one.events), self.told(&other.events));
             let alike = told
                 .iter()
                 .zip(&by_subject)
-                .take_while(|(a, b)| a.agrees(b))
+                .take_while(|(a, b)| a.agrees(b, nans))
                 .count();
             let difference = Difference {
                 step,
@@ -425,10 +426,10 @@ impl Probed {
 }
 
 impl Told {
-    fn agrees(&self, other: &Told) -> bool {
+    fn agrees(&self, other: &Told, nans: Nans) -> bool {
         self.site == other.site
             && match (&self.value, &other.value) {
-                (Some(one), Some(other)) => one.agrees(other),
+                (Some(one), Some(other)) => one.agrees(other, nans),
                 (one, other) => one == other,
             }
     }
@@ -553,6 +554,7 @@ mod tests {
             for (step, (one, other)) in plain.steps.iter().zip(&with.steps).enumerate() {
                 assert_eq!(one.outcome, other.outcome, "case {number}, step {step}");
                 assert_eq!(one.changes, other.changes, "case {number}, step {step}");
+                assert_eq!(one.events, other.events, "case {number}, step {step}");
             }
             compared += 1;
         }

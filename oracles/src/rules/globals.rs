@@ -11,16 +11,21 @@ use crate::after::After;
 use crate::finding::{Difference, Place, Seen};
 use crate::observation::Changes;
 use crate::rules::mentioned;
-use crate::value::Value;
+use crate::value::{Nans, Value};
 
 /// The first global, by entity, that differs.
-pub fn check(reference: &Changes, subject: &Changes, after: &mut After<'_>) -> Option<Difference> {
+pub fn check(
+    reference: &Changes,
+    subject: &Changes,
+    after: &mut After<'_>,
+    nans: Nans,
+) -> Option<Difference> {
     let (reference, subject) = (&reference.globals[..], &subject.globals[..]);
     let same = reference.len() == subject.len()
         && reference
             .iter()
             .zip(subject)
-            .all(|(a, b)| a.global == b.global && a.value.agrees(&b.value));
+            .all(|(a, b)| a.global == b.global && a.value.agrees(&b.value, nans));
     if same {
         return None;
     }
@@ -31,7 +36,7 @@ pub fn check(reference: &Changes, subject: &Changes, after: &mut After<'_>) -> O
             let (reference, subject) =
                 (reference_state.global(global), subject_state.global(global));
             if let (Some(reference), Some(subject)) = (reference, subject)
-                && reference.agrees(&subject)
+                && reference.agrees(&subject, nans)
             {
                 return None;
             }
@@ -59,7 +64,12 @@ mod tests {
         );
         let mut after = After::new(&sides.0, &sides.1);
         after.step(STEPS - 1);
-        check(reference[STEPS - 1], subject[STEPS - 1], &mut after)
+        check(
+            reference[STEPS - 1],
+            subject[STEPS - 1],
+            &mut after,
+            Nans::Any,
+        )
     }
 
     fn differing(index: u32, reference: Seen, subject: Seen) -> Option<Difference> {

@@ -11,10 +11,10 @@
 
 use crate::finding::{Difference, Place, Seen};
 use crate::observation::Event;
-use crate::value::Value;
+use crate::value::{Nans, Value};
 
 /// The first host call, or argument of one, that differs.
-pub fn check(reference: &[Event], subject: &[Event]) -> Option<Difference> {
+pub fn check(reference: &[Event], subject: &[Event], nans: Nans) -> Option<Difference> {
     let mut reference = calls(reference);
     let mut subject = calls(subject);
     let mut call = 0;
@@ -22,7 +22,7 @@ pub fn check(reference: &[Event], subject: &[Event]) -> Option<Difference> {
         match (reference.next(), subject.next()) {
             (None, None) => return None,
             (Some(reference), Some(subject)) => {
-                if let Some(difference) = check_call(call, reference, subject) {
+                if let Some(difference) = check_call(call, reference, subject, nans) {
                     return Some(difference);
                 }
             }
@@ -57,6 +57,7 @@ pub(super) fn check_call(
     call: usize,
     reference: Call<'_>,
     subject: Call<'_>,
+    nans: Nans,
 ) -> Option<Difference> {
     if reference.function != subject.function || reference.args.len() != subject.args.len() {
         return Some(Difference::new(
@@ -66,7 +67,7 @@ pub(super) fn check_call(
         ));
     }
     let mut args = reference.args.iter().zip(subject.args);
-    let argument = args.position(|(reference, subject)| !reference.agrees(subject))?;
+    let argument = args.position(|(reference, subject)| !reference.agrees(subject, nans))?;
     Some(Difference::new(
         Place::HostCallArgument { call, argument },
         Seen::Value(reference.args[argument]),
@@ -101,8 +102,8 @@ mod tests {
             dropped(3),
             host_call(2, &[object(7)], &[(7, 3)]),
         ];
-        assert_eq!(check(&reference, &subject), None);
-        assert_eq!(check(&[], &[dropped(1)]), None);
+        assert_eq!(check(&reference, &subject, Nans::Any), None);
+        assert_eq!(check(&[], &[dropped(1)], Nans::Any), None);
     }
 
     #[test]
@@ -111,7 +112,7 @@ mod tests {
         let reference = [first.clone(), host_call(2, &[Value::I32(5)], &[])];
         let subject = [dropped(9), first, host_call(3, &[Value::I32(5)], &[])];
         assert_eq!(
-            check(&reference, &subject),
+            check(&reference, &subject, Nans::Any),
             Some(Difference::new(
                 Place::HostCall(1),
                 Seen::HostCall(2, vec![Value::I32(5)]),
@@ -124,7 +125,11 @@ mod tests {
     fn another_number_of_arguments_differs() {
         let (one, two) = ([Value::I32(1)], [Value::I32(1), Value::I32(2)]);
         assert_eq!(
-            check(&[host_call(0, &one, &[])], &[host_call(0, &two, &[])]),
+            check(
+                &[host_call(0, &one, &[])],
+                &[host_call(0, &two, &[])],
+                Nans::Any
+            ),
             Some(Difference::new(
                 Place::HostCall(0),
                 Seen::HostCall(0, one.to_vec()),
@@ -140,6 +145,7 @@ mod tests {
             check(
                 &call(&[object(1), object(2), object(3)]),
                 &call(&[object(1), object(3), Value::Dangling]),
+                Nans::Any,
             ),
             Some(Difference::new(
                 Place::HostCallArgument {
@@ -157,7 +163,7 @@ mod tests {
         let call = host_call(4, &[Value::I64(-1)], &[]);
         let seen = Seen::HostCall(4, vec![Value::I64(-1)]);
         assert_eq!(
-            check(std::slice::from_ref(&call), &[]),
+            check(std::slice::from_ref(&call), &[], Nans::Any),
             Some(Difference::new(
                 Place::HostCall(0),
                 seen.clone(),
@@ -165,7 +171,11 @@ mod tests {
             ))
         );
         assert_eq!(
-            check(std::slice::from_ref(&call), &[call.clone(), call.clone()]),
+            check(
+                std::slice::from_ref(&call),
+                &[call.clone(), call.clone()],
+                Nans::Any
+            ),
             Some(Difference::new(Place::HostCall(1), Seen::Absent, seen))
         );
     }

@@ -9,17 +9,17 @@
 
 use crate::finding::{Difference, Place, Seen};
 use crate::observation::Outcome;
-use crate::value::Value;
+use crate::value::{Nans, Value};
 
 /// The first result that differs.
-pub fn check(reference: &Outcome, subject: &Outcome) -> Option<Difference> {
+pub fn check(reference: &Outcome, subject: &Outcome, nans: Nans) -> Option<Difference> {
     let (Outcome::Returned(reference), Outcome::Returned(subject)) = (reference, subject) else {
         return None;
     };
     let agreeing = reference
         .iter()
         .zip(subject)
-        .take_while(|(reference, subject)| reference.agrees(subject))
+        .take_while(|(reference, subject)| reference.agrees(subject, nans))
         .count();
     if agreeing == reference.len() && agreeing == subject.len() {
         return None;
@@ -45,6 +45,7 @@ mod tests {
         check(
             &Outcome::Returned(reference.to_vec()),
             &Outcome::Returned(subject.to_vec()),
+            Nans::Any,
         )
     }
 
@@ -102,7 +103,7 @@ mod tests {
     fn a_step_that_did_not_return_has_no_results() {
         let returned = Outcome::Returned(vec![Value::I32(1)]);
         let trapped = Outcome::Trapped(TrapKind::Unreachable);
-        assert_eq!(check(&returned, &trapped), None);
-        assert_eq!(check(&trapped, &returned), None);
+        assert_eq!(check(&returned, &trapped, Nans::Any), None);
+        assert_eq!(check(&trapped, &returned, Nans::Any), None);
     }
 }

@@ -14,7 +14,7 @@ use crate::finding::{Difference, Place, Seen};
 use crate::observation::{Changes, Entity, TableChange};
 use crate::rules::mentioned;
 use crate::state::{TableState, null};
-use crate::value::Value;
+use crate::value::{Nans, Value};
 
 /// The first table, by entity, whose size or elements differ, and there the size or else the first
 /// element.
@@ -48,7 +48,7 @@ fn same(a: &TableChange, b: &TableChange) -> bool {
         && a.elements
             .iter()
             .zip(&b.elements)
-            .all(|((i, a), (j, b))| i == j && a.agrees(b))
+            .all(|((i, a), (j, b))| i == j && a.agrees(b, Nans::Canonical))
 }
 
 /// The elements of `table` that either side lists, ascending.
@@ -86,7 +86,7 @@ fn differing_element(
             (None, None) => return None,
         };
         if let (Some(a), Some(b)) = (a, b)
-            && a.agrees(&b)
+            && a.agrees(&b, Nans::Canonical)
         {
             return None;
         }

@@ -16,7 +16,7 @@ use crate::finding::{Difference, Finding, OracleName, Place, Seen};
 use crate::observation::{Event, Observation};
 use crate::rules::host_calls::{Call, check_call};
 use crate::rules::traps::{self, Ending};
-use crate::value::ObjectId;
+use crate::value::{Nans, ObjectId};
 
 /// The first place where the traces of two engines that count references differ. `a` takes the
 /// reference's place in the finding and `b` the subject's.
@@ -25,11 +25,12 @@ pub fn compare_own(a: &Observation, b: &Observation) -> Option<Finding> {
         against: Some(a.engine.clone()),
         ..difference.found_by(OracleName::Refcounts, step, &b.engine)
     };
+    let nans = a.nans(b);
     for (step, (of_a, of_b)) in a.steps.iter().zip(&b.steps).enumerate() {
         if traps::ending(&of_a.outcome, &of_b.outcome) != Ending::Comparable {
             return None;
         }
-        let difference = check_events(&of_a.events, &of_b.events)
+        let difference = check_events(&of_a.events, &of_b.events, nans)
             .or_else(|| check_counts(&of_a.changes.counts, &of_b.changes.counts));
         if let Some(difference) = difference {
             return Some(found(step, difference));
@@ -37,15 +38,15 @@ pub fn compare_own(a: &Observation, b: &Observation) -> Option<Finding> {
     }
     let steps = a.steps.len().min(b.steps.len());
     traps::check_steps(a, b)
-        .or_else(|| check_events(&a.teardown, &b.teardown))
+        .or_else(|| check_events(&a.teardown, &b.teardown, nans))
         .map(|difference| found(steps, difference))
 }
 
-fn check_events(a: &[Event], b: &[Event]) -> Option<Difference> {
+fn check_events(a: &[Event], b: &[Event], nans: Nans) -> Option<Difference> {
     let mut call = 0;
     for position in 0..a.len().max(b.len()) {
         let (a, b) = (a.get(position), b.get(position));
-        if let Some(difference) = check_event(call, a, b) {
+        if let Some(difference) = check_event(call, a, b, nans) {
             return Some(difference);
         }
         call += usize::from(matches!(a, Some(Event::HostCall { .. })));
@@ -54,11 +55,16 @@ fn check_events(a: &[Event], b: &[Event]) -> Option<Difference> {
 }
 
 /// Compares two events that stand at the same place, after `call` host calls on either side.
-fn check_event(call: usize, a: Option<&Event>, b: Option<&Event>) -> Option<Difference> {
+fn check_event(
+    call: usize,
+    a: Option<&Event>,
+    b: Option<&Event>,
+    nans: Nans,
+) -> Option<Difference> {
     if let (Some((call_a, counts_a)), Some((call_b, counts_b))) =
         (a.and_then(host_call), b.and_then(host_call))
     {
-        return check_call(call, call_a, call_b).or_else(|| check_counts(counts_a, counts_b));
+        return check_call(call, call_a, call_b, nans).or_else(|| check_counts(counts_a, counts_b));
     }
     let place = match (a, b) {
         (Some(Event::Dropped(id)), Some(Event::Dropped(other))) if id == other => return None,

@@ -72,7 +72,8 @@ pub fn check_steps(reference: &Observation, subject: &Observation) -> Option<Dif
     })
 }
 
-fn broke(outcome: &Outcome) -> bool {
+/// Whether no state at all can lead to this outcome in an engine that is right.
+pub(crate) fn broke(outcome: &Outcome) -> bool {
     matches!(
         outcome,
         Outcome::Escaped(_) | Outcome::Miscounted(_) | Outcome::Failed(_)
