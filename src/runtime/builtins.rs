@@ -6,7 +6,7 @@
 
 use parallax_oracles::TrapKind;
 
-use super::entry::Stopped;
+use super::entry::{HOST_CALLER, Stopped};
 use super::memory::Memory;
 use super::store::Store;
 use crate::case::module::ValType;
@@ -49,6 +49,10 @@ pub unsafe fn call(vmctx: u64, builtin: Builtin, arguments: &[u64]) -> Result<u6
     let store = unsafe {
         &mut *std::ptr::with_exposed_provenance_mut::<Store<'_>>(word(head::STORE) as usize)
     };
+    // Nothing reads it but a host that asks who called.
+    if builtin == Builtin::host_call && !arguments.first().is_some_and(|it| store.may_call(*it)) {
+        return Err(Stopped::WrongCaller);
+    }
     store.builtin(instance, builtin, arguments)
 }
 
@@ -109,6 +113,12 @@ macro_rules! dispatch {
 crate::for_each_builtin!(dispatch);
 
 impl Store<'_> {
+    /// Whether a function may be called with this as its caller's vmctx.
+    fn may_call(&self, vmctx: u64) -> bool {
+        let mut instances = self.instances.iter().flatten();
+        vmctx == HOST_CALLER || instances.any(|instance| instance.vmctx.address() == vmctx)
+    }
+
     fn host_call(&mut self, item: u32, _caller_vmctx: u64, values: u64) -> Answer {
         self.call_host(item, values)
     }

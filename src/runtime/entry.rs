@@ -84,6 +84,8 @@ pub enum Stopped {
     },
     /// Generated code passed this builtin what is no vmctx of its kind.
     WrongVmctx(Builtin),
+    /// Generated code passed a host function what is no vmctx of an instance as its caller's.
+    WrongCaller,
     /// The instruction at this address called a function of another signature.
     WrongSignature {
         /// The address of the instruction.
@@ -93,6 +95,11 @@ pub enum Stopped {
     /// that nothing changes.
     Changed {
         /// The address of the instruction.
+        pc: u64,
+    },
+    /// There is nothing to load at this address, to which translation says that a load may move.
+    NotThere {
+        /// The address of the operation that tried it.
         pc: u64,
     },
     /// The interpreter does not know what to do with an instruction.
@@ -170,6 +177,9 @@ impl Activation {
     }
 }
 
+/// What functions that the host calls get as their caller's vmctx: the host has none.
+pub const HOST_CALLER: u64 = 0;
+
 /// What is called: a trampoline, and what it passes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
@@ -231,7 +241,7 @@ pub unsafe fn call(
             activation,
             target.trampoline,
             target.vmctx,
-            target.vmctx,
+            HOST_CALLER,
             target.code,
             values,
         );

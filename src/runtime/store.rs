@@ -26,6 +26,14 @@ use crate::score::Fault;
 use crate::translate::builtins::Builtin;
 use crate::translate::memories::{MemoryPlan, PAGE_BYTES};
 
+/// How a text ends that tells of a call of a function of another signature than code says it has.
+pub const ANOTHER_SIGNATURE: &str = "called a function of another signature";
+/// How a text ends that tells of something that changed, where code says that nothing does.
+pub const CHANGED: &str = "relies on something never to change, and it has";
+
+/// How a text ends that tells of a load that code may do where there is nothing to load.
+pub const NOT_THERE: &str = "has a load that may move to where there is nothing to load";
+
 /// What a store is made with.
 pub struct StoreConfig<'case> {
     /// The case that is run.
@@ -361,19 +369,29 @@ impl<'case> Store<'case> {
                 "builtin {} was called on another's vmctx",
                 builtin.name()
             )),
+            Stopped::WrongCaller => Outcome::Escaped(
+                "a host function was passed a caller's vmctx that is no instance's".to_string(),
+            ),
             Stopped::WrongSignature { pc } => Outcome::Escaped(match self.code_at(pc) {
-                Some((loaded, offset)) => format!(
-                    "function {} called a function of another signature",
-                    function_at(loaded, offset)
-                ),
-                None => "a function of another signature was called".to_string(),
+                Some((loaded, offset)) => {
+                    format!(
+                        "function {} {ANOTHER_SIGNATURE}",
+                        function_at(loaded, offset)
+                    )
+                }
+                None => format!("code {ANOTHER_SIGNATURE}"),
             }),
             Stopped::Changed { pc } => Outcome::Escaped(match self.code_at(pc) {
-                Some((loaded, offset)) => format!(
-                    "function {} relies on something never to change, and it has",
-                    function_at(loaded, offset)
-                ),
-                None => "what is said never to change has".to_string(),
+                Some((loaded, offset)) => {
+                    format!("function {} {CHANGED}", function_at(loaded, offset))
+                }
+                None => format!("code {CHANGED}"),
+            }),
+            Stopped::NotThere { pc } => Outcome::Escaped(match self.code_at(pc) {
+                Some((loaded, offset)) => {
+                    format!("function {} {NOT_THERE}", function_at(loaded, offset))
+                }
+                None => format!("code {NOT_THERE}"),
             }),
             Stopped::NotInterpreted => Outcome::Inconclusive(Reason::Unsupported),
             Stopped::Fault {

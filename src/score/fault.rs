@@ -38,6 +38,8 @@ faults! {
     SkipSignatureCheck = "skip-signature-check",
     /// `call_indirect` does not check for null.
     SkipNullCheck = "skip-null-check",
+    /// What `call_indirect` loads from the record of a function may move before the check for null.
+    FunctionRecordReadonly = "function-record-readonly",
     /// An imported global is read from the vmctx instead of through the import.
     ImportedGlobalInVmctx = "imported-global-in-vmctx",
     /// i32 arguments of builtins are sign-extended.
@@ -60,6 +62,8 @@ faults! {
     SegmentDropIgnored = "segment-drop-ignored",
     /// An imported function is called with the caller's vmctx.
     ImportCalledWithOwnVmctx = "import-called-with-own-vmctx",
+    /// An imported function gets its own vmctx as the caller's.
+    CallerVmctxIsCallees = "caller-vmctx-is-callees",
     /// What `return_call_indirect` calls gets the caller's vmctx.
     TailCallWithOwnVmctx = "tail-call-with-own-vmctx",
     /// Loads and stores go to the first memory, whichever they name.
@@ -143,6 +147,7 @@ impl Fault {
             Fault::TableBoundOffByOne
             | Fault::SkipSignatureCheck
             | Fault::SkipNullCheck
+            | Fault::FunctionRecordReadonly
             | Fault::ImportedGlobalInVmctx
             | Fault::SignExtendBuiltinArguments
             | Fault::NoInterruptCheck
@@ -151,6 +156,7 @@ impl Fault {
             | Fault::MemoryBoundOffByPage
             | Fault::MemoryBaseReadonly
             | Fault::ImportCalledWithOwnVmctx
+            | Fault::CallerVmctxIsCallees
             | Fault::TailCallWithOwnVmctx
             | Fault::AccessOfFirstMemory
             | Fault::AddressOfBulkCut

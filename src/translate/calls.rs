@@ -52,6 +52,10 @@ impl Environment<'_> {
             builder.ins().call(callee, &args)
         } else {
             let callee = self.imported_callee(builder, index);
+            let caller_vmctx = match self.planted(Fault::CallerVmctxIsCallees) {
+                true => callee.vmctx,
+                false => caller_vmctx,
+            };
             let args = with_vmctxs(callee.vmctx, caller_vmctx, args);
             builder
                 .ins()
@@ -161,12 +165,18 @@ impl Environment<'_> {
                 .trapz(record, ir::TrapCode::IndirectCallToNull);
         }
 
-        // A record is written once, before a reference to it exists.
-        let flags = ir::MemFlags::trusted().with_readonly();
+        // A record is written once, before a reference to it exists. But there is none where the
+        // reference is null: what is loaded from it and marked `readonly` moves to wherever the
+        // reference is known, be that before the check.
+        let mut flags = ir::MemFlags::trusted();
+        if self.planted(Fault::FunctionRecordReadonly) {
+            flags.set_readonly();
+        }
         if !self.planted(Fault::SkipSignatureCheck) {
             let base = self.vmctx_value(&mut builder.cursor());
             let own = self.layout.signature_id(ty) as i32;
-            let caller_id = builder.ins().load(types::I32, flags, base, own);
+            let readonly = ir::MemFlags::trusted().with_readonly();
+            let caller_id = builder.ins().load(types::I32, readonly, base, own);
             let callee_id = builder
                 .ins()
                 .load(types::I32, flags, record, anyfunc::TYPE_ID as i32);

@@ -60,6 +60,51 @@ pub fn lower(
     Ok(())
 }
 
+/// A load that Cranelift may move to wherever its operand is known.
+struct Movable {
+    load: Load,
+    base: Value,
+    offset: i32,
+}
+
+/// The loads of a function that may move, but for those from its vmctx, which is there as long as the
+/// function runs.
+fn movable(func: &ir::Function) -> Vec<Movable> {
+    let mut movable = Vec::new();
+    let insts = func
+        .layout
+        .blocks()
+        .flat_map(|it| func.layout.block_insts(it));
+    for inst in insts {
+        let InstructionData::Load {
+            opcode: opcode @ Opcode::Load,
+            flags,
+            arg,
+            offset,
+        } = func.dfg.insts[inst]
+        else {
+            continue;
+        };
+        let of_vmctx = match func.dfg.value_def(arg) {
+            ir::ValueDef::Result(inst, _) => func.dfg.insts[inst].opcode() == Opcode::GlobalValue,
+            ir::ValueDef::Param(block, _) => func.layout.entry_block() == Some(block),
+            ir::ValueDef::Union(..) => false,
+        };
+        if let Some(load) = load(opcode, func.dfg.ctrl_typevar(inst))
+            && flags.readonly()
+            && flags.notrap()
+            && !of_vmctx
+        {
+            movable.push(Movable {
+                load,
+                base: arg,
+                offset: offset.into(),
+            });
+        }
+    }
+    movable
+}
+
 struct Lowering<'a> {
     func: &'a ir::Function,
     program: &'a mut Program,
@@ -85,17 +130,31 @@ impl Lowering<'_> {
         self.program
             .blocks
             .resize(self.func.dfg.num_blocks(), u32::MAX);
+        let movable = movable(self.func);
         for block in self.func.layout.blocks() {
             self.program.blocks[block.index()] = self.here();
+            self.check_movable(&movable, self.func.dfg.block_params(block));
             for inst in self.func.layout.block_insts(block) {
                 self.check_types(inst)?;
                 self.instruction(inst)?;
+                self.check_movable(&movable, self.func.dfg.inst_results(inst));
             }
         }
         for edge in &mut self.program.edges {
             edge.target = self.program.blocks[edge.target as usize];
         }
         Ok(())
+    }
+
+    /// Has those loads tried that may move to where these values come to be.
+    fn check_movable(&mut self, movable: &[Movable], values: &[Value]) {
+        for it in movable.iter().filter(|it| values.contains(&it.base)) {
+            self.push(Op::CheckMovable {
+                load: it.load,
+                base: number(it.base),
+                offset: it.offset,
+            });
+        }
     }
 
     /// Lays out the stack slots, from the stack pointer upwards.

@@ -157,6 +157,12 @@ pub enum Op {
         base: Number,
         offset: i32,
     },
+    /// Nothing, if there is something to load where a load may move to this place.
+    CheckMovable {
+        load: Load,
+        base: Number,
+        offset: i32,
+    },
     /// Stores so many bytes: 1, 2, 4, 8 or 16.
     Store {
         bytes: u8,

@@ -5,7 +5,7 @@ use unicorn_engine::{Arch, Arm64CpuModel, Mode, RegisterARM64, RegisterARM64CP, 
 use super::processor::{GATE_BYTES, Guest, Processor};
 use crate::case::Settings;
 use crate::codegen::compiled::LibCall;
-use crate::runtime::entry::Target;
+use crate::runtime::entry::{HOST_CALLER, Target};
 use crate::runtime::torn::{self, Store};
 
 /// The ISA.
@@ -53,7 +53,7 @@ impl Guest for Aarch64 {
     ) -> Result<(), uc_error> {
         let registers = [
             (RegisterARM64::X0, target.vmctx),
-            (RegisterARM64::X1, target.vmctx),
+            (RegisterARM64::X1, HOST_CALLER),
             (RegisterARM64::X2, target.code),
             (RegisterARM64::X3, values),
             (RegisterARM64::X29, 0),

@@ -5,7 +5,7 @@ use unicorn_engine::{Arch, Mode, RegisterRISCV, Riscv64CpuModel, uc_error};
 use super::processor::{GATE_BYTES, Guest, Processor};
 use crate::case::Settings;
 use crate::codegen::compiled::LibCall;
-use crate::runtime::entry::Target;
+use crate::runtime::entry::{HOST_CALLER, Target};
 
 /// The ISA.
 pub(super) struct Riscv64;
@@ -62,7 +62,7 @@ impl Guest for Riscv64 {
     ) -> Result<(), uc_error> {
         let registers = [
             (ARGUMENTS[0], target.vmctx),
-            (ARGUMENTS[1], target.vmctx),
+            (ARGUMENTS[1], HOST_CALLER),
             (ARGUMENTS[2], target.code),
             (ARGUMENTS[3], values),
             (FRAME_POINTER, 0),

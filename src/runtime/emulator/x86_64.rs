@@ -7,7 +7,7 @@ use super::processor::{GATE_BYTES, Guest, Processor};
 use crate::case::Settings;
 use crate::case::features::{Feature, X86Feature, X86Features};
 use crate::codegen::compiled::LibCall;
-use crate::runtime::entry::Target;
+use crate::runtime::entry::{HOST_CALLER, Target};
 use crate::runtime::{libcalls, misaligned};
 
 /// The ISA.
@@ -92,7 +92,7 @@ impl Guest for X86_64 {
         super::write_stack(processor, stack_pointer, exit);
         let registers = [
             (RegisterX86::RDI, target.vmctx),
-            (RegisterX86::RSI, target.vmctx),
+            (RegisterX86::RSI, HOST_CALLER),
             (RegisterX86::RDX, target.code),
             (RegisterX86::RCX, values),
             (RegisterX86::RBP, 0),

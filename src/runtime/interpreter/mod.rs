@@ -30,7 +30,7 @@ use cranelift_interpreter::frame::Frame;
 use self::reach::{OwnedByStore, Reach};
 use self::run::{Builtins, Caller, Memory, Run};
 use self::unchanging::Unchanging;
-use super::entry::{self, Activation, Stopped, Target, WASM_STACK_BYTES};
+use super::entry::{self, Activation, HOST_CALLER, Stopped, Target, WASM_STACK_BYTES};
 use super::store::Store;
 use crate::case::Settings;
 use crate::codegen::CompiledModule;
@@ -209,7 +209,7 @@ impl Interpreter {
         let builtins = BuiltinsOfStore {
             store: store.cast(),
         };
-        let arguments = [target.vmctx, target.vmctx, target.code, values];
+        let arguments = [target.vmctx, HOST_CALLER, target.code, values];
         let arguments = arguments.map(|low| Register { low, high: 0 });
         let result = entry::during(activation, || {
             self.run(memory, builtins, trampoline, &arguments)

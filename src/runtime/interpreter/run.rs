@@ -111,6 +111,8 @@ enum Break {
     Refused(Refused),
     /// It read something else than before where nothing is said to change.
     Changed,
+    /// Where a load may move to, there is nothing to load.
+    NotThere,
     /// There were too many branches.
     Endless,
 }
@@ -244,6 +246,11 @@ impl<'a, B: Builtins> Run<'a, B> {
                 Break::Refused(Refused(at)) => return Err(self.fault(libc::SIGSEGV, op, at)),
                 Break::Changed => {
                     return Err(Stopped::Changed {
+                        pc: self.address(op),
+                    });
+                }
+                Break::NotThere => {
+                    return Err(Stopped::NotThere {
                         pc: self.address(op),
                     });
                 }
@@ -509,6 +516,12 @@ impl Burst<'_> {
                         return Break::Changed;
                     }
                     self.registers[to as usize] = value;
+                }
+                Op::CheckMovable { load, base, offset } => {
+                    let address = get(base).wrapping_add_signed(i64::from(offset));
+                    if read(self.memory, load, address).is_err() {
+                        return Break::NotThere;
+                    }
                 }
                 Op::Store {
                     bytes,

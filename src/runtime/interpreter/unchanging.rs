@@ -3,6 +3,9 @@
 //! A load that is flagged `readonly` is a promise: Cranelift takes what it read once for what it reads ever
 //! after, moves the load out of loops and across calls, and drops those that follow. Interpreted, each
 //! load reads anew, so that a false promise would do no harm. So it is held against what was read before.
+//! If such a load may not trap either, it moves in front of whatever comes between it and where its
+//! address comes from, a check of that address included. So what it loads is looked for there as well
+//! (`Op::CheckMovable`).
 
 use crate::codegen::clif::Load;
 
