@@ -34,6 +34,9 @@ pub struct Examined {
     /// The known faults that were met: without knowing them, the case would have diverged. What
     /// they explain is not in the verdict.
     pub known: Vec<&'static KnownFault>,
+    /// Known faults of the reference that it ran the case without, which did not settle the matter: they
+    /// may or may not have been met.
+    pub avoided: Vec<&'static KnownFault>,
     /// What the reference showed; `None` if it refused the case.
     pub reference: Option<Observation>,
     /// What came of every subject, in order.
@@ -47,6 +50,9 @@ pub struct Subject {
     pub engine: &'static str,
     /// The comparison, or why there is none.
     pub result: Result<Comparison, NotCompared>,
+    /// Whether known faults explain some of what it showed, so that it was right to the end is not
+    /// known.
+    pub excused: bool,
     /// What it showed; `None` if it ran nothing.
     pub observation: Option<Observation>,
 }
@@ -129,7 +135,8 @@ impl Harness {
         if !examined.diverged() {
             return examined;
         }
-        let avoidable = known::avoidable(case);
+        let safe = safe.as_ref().unwrap_or(case);
+        let avoidable = known::avoidable(safe);
         let mut inconclusive = None;
         for (fault, avoided) in &avoidable {
             let again = self.examine_avoiding(avoided, case, &[*fault]);
@@ -144,30 +151,32 @@ impl Harness {
             return again;
         }
         let faults: Vec<&'static KnownFault> = avoidable.iter().map(|(fault, _)| *fault).collect();
-        if faults.len() < 2 {
+        if faults.is_empty() {
             return examined;
         }
-        self.examine_avoiding_fewest(case, faults)
+        self.examine_avoiding_fewest(safe, case, faults)
     }
 
     /// Examines a case with as few of these faults avoided as it takes; with all if it diverges
-    /// even so.
+    /// even so. The reference runs it as `safe` but for that.
     fn examine_avoiding_fewest(
         &mut self,
+        safe: &Case,
         case: &Case,
         mut faults: Vec<&'static KnownFault>,
     ) -> Examined {
-        let mut best = self.examine_avoiding(&known::avoid_all(case, &faults), case, &faults);
+        let mut best = self.examine_avoiding(&known::avoid_all(safe, &faults), case, &faults);
         if best.diverged() {
             return Examined {
                 known: best.known_of_subjects(),
+                avoided: faults,
                 ..best
             };
         }
         for position in (0..faults.len()).rev() {
             let mut fewer = faults.clone();
             fewer.remove(position);
-            let again = self.examine_avoiding(&known::avoid_all(case, &fewer), case, &fewer);
+            let again = self.examine_avoiding(&known::avoid_all(safe, &fewer), case, &fewer);
             if !again.diverged() {
                 (best, faults) = (again, fewer);
             }
@@ -212,21 +221,21 @@ impl Harness {
         let mut endless = false;
         for (position, engine) in order {
             let mut observation = None;
-            let mut taken = false;
+            let mut excused = false;
             let result = if steps == 0 || (endless && !engine.ends_by_count()) {
                 Err(NotCompared::NothingToCompare)
             } else {
                 match observe_steps(engine.as_mut(), case, steps) {
                     Ok(seen) => {
                         let mut comparison = compare_first(&reference, &seen, ended);
-                        taken = take_out_known(&mut comparison, engine.as_ref(), &mut known);
+                        excused = take_out_known(&mut comparison, engine.as_ref(), &mut known);
                         let engine = engine.as_mut();
                         if let Some((avoided, again)) =
                             avoid_known(&comparison, &reference, engine, case, ended)
                         {
                             avoided.iter().for_each(|fault| note(&mut known, fault));
                             comparison = again;
-                            taken = true;
+                            excused = true;
                         }
                         observation = Some(seen);
                         Ok(comparison)
@@ -239,21 +248,19 @@ impl Harness {
             let subject = Subject {
                 engine: engine.name(),
                 result,
+                excused,
                 observation,
             };
-            ran.push((position, subject, !taken));
+            ran.push((position, subject));
         }
-        ran.sort_by_key(|(position, ..)| *position);
-        // Also, of each, whether all that it showed counts.
-        let (mut subjects, sound): (Vec<Subject>, Vec<bool>) = ran
-            .into_iter()
-            .map(|(_, subject, sound)| (subject, sound))
-            .unzip();
-        compare_traces(&mut subjects, &sound);
+        ran.sort_by_key(|(position, _)| *position);
+        let mut subjects: Vec<Subject> = ran.into_iter().map(|(_, subject)| subject).collect();
+        compare_traces(&mut subjects);
         let verdict = overall(&subjects, &reference);
         Examined {
             verdict,
             known,
+            avoided: Vec::new(),
             reference: Some(reference),
             subjects,
         }
@@ -268,6 +275,7 @@ impl Harness {
         Examined {
             verdict,
             known: Vec::new(),
+            avoided: Vec::new(),
             reference: None,
             subjects: Vec::new(),
         }
@@ -280,6 +288,7 @@ impl Examined {
         Examined {
             verdict,
             known: Vec::new(),
+            avoided: Vec::new(),
             reference: None,
             subjects: Vec::new(),
         }
@@ -382,29 +391,55 @@ fn avoid_known(
     })
 }
 
-/// Compares the traces of reference counts of subjects that agree with the reference: of the first
-/// with those of all others. What came after a known fault is not compared.
-fn compare_traces(subjects: &mut [Subject], sound: &[bool]) {
-    let mut counting = subjects
-        .iter_mut()
-        .zip(sound)
-        .filter_map(|(subject, sound)| {
-            let comparison = subject.result.as_mut().ok()?;
-            let observation = subject.observation.as_ref()?;
-            let agrees = !matches!(comparison.verdict, Verdict::Diverged(_));
-            (*sound && agrees && observation.counts_references).then_some((observation, comparison))
-        });
-    let Some((first, _)) = counting.next() else {
+/// Compares the traces of reference counts of subjects that agree with the reference. They are held
+/// against the trace that most of them have; of several such, against that of the first. What came
+/// after a known fault is not compared.
+fn compare_traces(subjects: &mut [Subject]) {
+    let counting = subjects.iter_mut().filter_map(|subject| {
+        let comparison = subject.result.as_mut().ok()?;
+        let observation = subject.observation.as_ref()?;
+        let agrees = !matches!(comparison.verdict, Verdict::Diverged(_));
+        let counts = !subject.excused && agrees && observation.counts_references;
+        counts.then_some((observation, comparison))
+    });
+    let mut counting: Vec<(&Observation, &mut Comparison)> = counting.collect();
+    let Some(right) = commonest(counting.iter().map(|(observation, _)| *observation)) else {
         return;
     };
-    for (observation, comparison) in counting {
+    for (observation, comparison) in &mut counting {
+        if std::ptr::eq(right, *observation) {
+            continue;
+        }
         let tally = &mut comparison.tallies[OracleName::Refcounts];
         tally.checked += 1;
-        if let Some(finding) = compare_own(first, observation) {
+        if let Some(finding) = compare_own(right, observation) {
             tally.failed += 1;
             comparison.verdict = Verdict::Diverged(vec![finding]);
         }
     }
+}
+
+/// The observation whose trace most others have, the first of several such. If all have that of the
+/// first, no others are compared.
+fn commonest<'a>(
+    observations: impl Iterator<Item = &'a Observation> + Clone,
+) -> Option<&'a Observation> {
+    let mut best = None;
+    for observation in observations.clone() {
+        let mut others = 0;
+        let mut like = 0;
+        for other in observations.clone() {
+            others += 1;
+            like += usize::from(compare_own(observation, other).is_none());
+        }
+        if like == others {
+            return Some(observation);
+        }
+        if best.is_none_or(|(most, _)| like > most) {
+            best = Some((like, observation));
+        }
+    }
+    best.map(|(_, observation)| observation)
 }
 
 /// Compares; if the reference `ended` early, only what comes before.
@@ -418,13 +453,11 @@ fn compare_first(
     };
     let mut cut = reference.clone();
     cut.steps.truncate(steps);
-    // The reference went on for a step, so what it dropped at the end says nothing.
-    let mut subject = subject.clone();
-    subject.counts_references = false;
-    subject.alive = None;
-    subject.teardown.clear();
+    // The reference went on for a step, so what it did at the end says nothing. What the subject drops
+    // then is held against what there is before.
     cut.teardown.clear();
-    compare(&cut, &subject)
+    cut.broken_teardown = None;
+    compare(&cut, subject)
 }
 
 /// What is found about an engine that refuses a valid case.

@@ -11,7 +11,7 @@ use parallax::engine::registry;
 use parallax::generate::Generators;
 use parallax::harness::{Harness, default_subjects};
 use parallax::score::Fault;
-use parallax::triage::blame::{Blame, BlameKey, FunctionOf, Layer};
+use parallax::triage::blame::{Blame, BlameKey, FunctionOf, INTERPRETER, Layer};
 use parallax::triage::code::Code;
 use parallax::triage::localise::{Explanation, Options, explain};
 use parallax_oracles::Verdict;
@@ -113,6 +113,10 @@ fn a_fault_of_the_translation() {
     let blame = assert_blamed(Fault::MemoryFillShort, FILLS, "memory.fill");
     assert_eq!(blame.builtin, None);
     assert_blamed(Fault::SkipNullCheck, CALLS, "call_indirect");
+    // Machine code of this program happens to do without what it is promised; the interpreter sees that it
+    // is not so.
+    let blame = assert_blamed(Fault::FunctionRecordReadonly, CALLS, "call_indirect");
+    assert_eq!(blame.differ, [INTERPRETER]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use parallax::case::Case;
 use parallax::case::wast::script_from_file;
 use parallax::engine::{Engine, Refusal, Run, registry};
 use parallax::harness::Harness;
+use parallax::triage::blame::Blame;
 use parallax_oracles::{OracleName, Verdict};
 
 /// An engine whose activations table has another capacity than the case says. It collects at
@@ -83,4 +84,24 @@ fn subjects_that_drop_at_other_times_diverge() {
     assert_eq!(findings[0].oracle, OracleName::Refcounts);
     assert_eq!(findings[0].engine, "other-capacity");
     assert_eq!(findings[0].against.as_deref(), Some("x86_64"));
+    // Which of two is right nobody knows.
+    let blame = Blame::of(&examined).expect("it diverges");
+    assert_eq!(blame.differ, ["other-capacity", "x86_64"]);
+
+    // Of three, the odd one out is the one that is told of, be it the first.
+    let other = Box::new(OtherCapacity {
+        engine: engine("x86_64"),
+        case: None,
+    });
+    let subjects = vec![other as Box<dyn Engine>, engine("x86_64"), engine("clif")];
+    let mut three = Harness::of(engine(registry::REFERENCE), subjects);
+    let examined = three.examine(&case);
+    let Verdict::Diverged(findings) = &examined.verdict else {
+        panic!("{:?}", examined.verdict);
+    };
+    let engines: Vec<&str> = findings.iter().map(|it| it.engine.as_str()).collect();
+    assert_eq!(engines, ["other-capacity"]);
+    assert_eq!(findings[0].against.as_deref(), Some("x86_64"));
+    let blame = Blame::of(&examined).expect("it diverges");
+    assert_eq!(blame.differ, ["other-capacity"]);
 }

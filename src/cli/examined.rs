@@ -14,7 +14,7 @@ pub struct Sent {
     /// The known faults that were met, by name.
     known: Vec<String>,
     reference: Option<Observation>,
-    subjects: Vec<(String, Result<Verdict, Without>)>,
+    subjects: Vec<(String, bool, Result<Verdict, Without>)>,
 }
 
 /// Why a subject was not compared.
@@ -32,7 +32,7 @@ impl From<Examined> for Sent {
                 Err(NotCompared::Unsupported(what)) => Err(Without::Unsupported(what)),
                 Err(NotCompared::NothingToCompare) => Err(Without::NothingToCompare),
             };
-            (subject.engine.to_string(), result)
+            (subject.engine.to_string(), subject.excused, result)
         });
         Sent {
             verdict: examined.verdict,
@@ -51,7 +51,7 @@ impl Sent {
     /// What was sent; nothing if it names what there is not.
     pub fn received(self) -> Option<Examined> {
         let known = |name: &String| KNOWN.iter().find(|fault| fault.name == name);
-        let subject = |(name, result): (String, Result<Verdict, Without>)| {
+        let subject = |(name, excused, result): (String, bool, Result<Verdict, Without>)| {
             Some(Subject {
                 engine: registry::all().iter().find(|it| it.name == name)?.name,
                 result: match result {
@@ -62,12 +62,14 @@ impl Sent {
                     Err(Without::Unsupported(what)) => Err(NotCompared::Unsupported(what)),
                     Err(Without::NothingToCompare) => Err(NotCompared::NothingToCompare),
                 },
+                excused,
                 observation: None,
             })
         };
         Some(Examined {
             verdict: self.verdict,
             known: self.known.iter().map(known).collect::<Option<_>>()?,
+            avoided: Vec::new(),
             reference: self.reference,
             subjects: self
                 .subjects

@@ -32,13 +32,14 @@
 
 use std::fmt;
 
-use parallax_oracles::{OracleName, Verdict};
+use parallax_oracles::{Finding, OracleName, Outcome, Seen, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::known::{self, KnownFault};
 use crate::case::settings::OptLevel;
 use crate::engine::registry::{self, REFERENCE};
 use crate::harness::{Examined, NotCompared};
+use crate::runtime::store::{ANOTHER_SIGNATURE, CHANGED, NOT_THERE};
 
 /// The engine that interprets the IR as the translation has left it.
 pub const INTERPRETER: &str = "clif";
@@ -239,6 +240,31 @@ impl Blame {
         }
     }
 
+    /// The same, by what is found about those that differ as well.
+    pub(super) fn of_findings<'a>(
+        findings: &[Finding],
+        mut differ: Vec<&'a str>,
+        mut agree: Vec<&'a str>,
+    ) -> Blame {
+        // The reference has no traces of counts. Where no more have the one than the other, nobody knows
+        // which is right.
+        let against: Vec<&str> = findings
+            .iter()
+            .filter_map(|finding| finding.against.as_deref())
+            .collect();
+        if against.len() == findings.len() && ours(&agree).len() <= differ.len() {
+            differ.extend(agree.extract_if(.., |engine| against.contains(engine)));
+        }
+        let mut blame = Blame::of_engines(&differ, &agree);
+        // The interpreter only sees that translation has promised what is not so. Machine code may happen
+        // to do without.
+        if blame.layer == Layer::Interpreter && findings.iter().any(tells_of_a_promise) {
+            blame.layer = Layer::Translation;
+            blame.or.clear();
+        }
+        blame
+    }
+
     /// The first guess about a case that was examined; `None` if nothing differed. Costs nothing:
     /// it runs no engine.
     pub fn of(examined: &Examined) -> Option<Blame> {
@@ -253,15 +279,16 @@ impl Blame {
             match &subject.result {
                 Ok(comparison) => match comparison.verdict {
                     Verdict::Diverged(_) => differ.push(subject.engine),
-                    Verdict::Agreed => agree.push(subject.engine),
-                    Verdict::Inconclusive(_) => {}
+                    Verdict::Agreed if !subject.excused => agree.push(subject.engine),
+                    Verdict::Agreed | Verdict::Inconclusive(_) => {}
                 },
                 Err(NotCompared::Unsupported(_) | NotCompared::NothingToCompare) => {}
             }
         }
-        let mut blame = Blame::of_engines(&differ, &agree);
+        let none_differs = differ.is_empty();
+        let mut blame = Blame::of_findings(findings, differ, agree);
         // That the reference refuses a case is told of the reference, which is no subject.
-        if differ.is_empty() && findings.iter().all(|found| found.engine == REFERENCE) {
+        if none_differs && findings.iter().all(|found| found.engine == REFERENCE) {
             blame.layer = Layer::Reference;
             blame.or.clear();
         }
@@ -353,12 +380,6 @@ fn is_of_the_past<S: AsRef<str>>(differ: &[S], agree: &[S]) -> bool {
 
 /// What the tables at the top of this file say, and what else could be.
 fn guess<S: AsRef<str>>(differ: &[S], agree: &[S]) -> (Layer, Vec<Layer>) {
-    fn ours<S: AsRef<str>>(engines: &[S]) -> Vec<&str> {
-        let names = engines.iter().map(AsRef::as_ref);
-        names
-            .filter(|name| Layer::of_wasmtime(name).is_none())
-            .collect()
-    }
     let theirs: Vec<Layer> = differ
         .iter()
         .filter_map(|engine| Layer::of_wasmtime(engine.as_ref()))
@@ -387,6 +408,26 @@ fn guess<S: AsRef<str>>(differ: &[S], agree: &[S]) -> (Layer, Vec<Layer>) {
         (_, agree) if ours(agree).is_empty() => (Layer::Wasmtime, vec![Layer::Reference]),
         _ => (Layer::Wasmtime, Vec::new()),
     }
+}
+
+/// Those of some engines that are ours.
+fn ours<S: AsRef<str>>(engines: &[S]) -> Vec<&str> {
+    let names = engines.iter().map(AsRef::as_ref);
+    names
+        .filter(|name| Layer::of_wasmtime(name).is_none())
+        .collect()
+}
+
+/// Whether the interpreter has found that what translation says of the program is not so.
+fn tells_of_a_promise(finding: &Finding) -> bool {
+    let escaped = match &finding.subject {
+        Seen::Outcome(Outcome::Escaped(how)) => how,
+        _ => return false,
+    };
+    finding.engine == INTERPRETER
+        && [CHANGED, NOT_THERE, ANOTHER_SIGNATURE]
+            .iter()
+            .any(|promise| escaped.ends_with(promise))
 }
 
 /// What the first table at the top of this file says, and what else could be.

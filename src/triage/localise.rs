@@ -158,12 +158,12 @@ impl FirstWrong {
 struct Localiser<'a> {
     case: &'a Case,
     options: &'a Options,
-    /// The known faults of the reference that the case meets, which it runs without.
+    /// The known faults of the reference that the case meets.
+    met: Vec<&'static KnownFault>,
+    /// Those that it may meet, which it runs without.
     avoided: Vec<&'static KnownFault>,
     /// What is right, as far as the reference knows: up to where it comes to no end.
     truth: Observation,
-    /// Whether that is before the end of the case.
-    cut: bool,
 }
 
 /// How an engine of another generation of Cranelift stands than one that differs.
@@ -199,6 +199,7 @@ pub fn explain_unknown(case: &Case, options: &Options) -> Result<Explanation, St
     examined
         .known
         .retain(|known| known.engine != registry::REFERENCE);
+    examined.avoided.clear();
     explain_examined(case, options, examined)
 }
 
@@ -218,8 +219,13 @@ fn explain_examined(
         reference: None,
     };
     let of_reference = |known: &&&'static KnownFault| known.engine == registry::REFERENCE;
-    let avoided = explanation.known.iter().filter(of_reference);
-    let avoided: Vec<_> = avoided.copied().collect();
+    let met = explanation.known.iter().filter(of_reference);
+    let met: Vec<_> = met.copied().collect();
+    // What the reference may have met besides what is to be explained is no part of that.
+    let avoided = match met.is_empty() {
+        true => examined.avoided,
+        false => met.clone(),
+    };
     let mut reference = registry::make(registry::REFERENCE)?;
     let truth = match observe(&mut *reference, &without(case, &avoided)) {
         Ok(truth) => truth,
@@ -227,45 +233,36 @@ fn explain_examined(
         Err(_) => return Ok(refused(explanation)),
     };
     explanation.reference = Some(truth.clone());
-    let (truth, cut) = cut(truth);
+    let truth = cut(truth);
     if truth.steps.is_empty() {
         return Ok(explanation);
     }
     let localiser = Localiser {
         case,
         options,
+        met,
         avoided,
         truth,
-        cut,
     };
     localiser.fill(&mut explanation)?;
     Ok(explanation)
 }
 
-/// What the reference showed before it came to no end, and whether it did. What an engine drops in
-/// the end says nothing then, since the reference went on for a step.
-fn cut(mut truth: Observation) -> (Observation, bool) {
+/// What the reference showed before it came to no end. What it did in the end says nothing then, since
+/// it went on for a step.
+fn cut(mut truth: Observation) -> Observation {
     let ends = |step: &StepObservation| matches!(step.outcome, Outcome::Inconclusive(_));
-    let Some(steps) = truth.steps.iter().position(ends) else {
-        return (truth, false);
-    };
-    truth.steps.truncate(steps);
-    truth.teardown.clear();
-    (truth, true)
+    if let Some(steps) = truth.steps.iter().position(ends) {
+        truth.steps.truncate(steps);
+        truth.teardown.clear();
+        truth.broken_teardown = None;
+    }
+    truth
 }
 
-/// How what an engine showed stands to what is right, which is [cut] or not.
-fn standing(truth: &Observation, was_cut: bool, observation: &Observation) -> Standing {
-    let verdict = if was_cut {
-        let mut observation = observation.clone();
-        observation.counts_references = false;
-        observation.alive = None;
-        observation.teardown.clear();
-        compare(truth, &observation).verdict
-    } else {
-        compare(truth, observation).verdict
-    };
-    match verdict {
+/// How what an engine showed stands to what is right.
+fn standing(truth: &Observation, observation: &Observation) -> Standing {
+    match compare(truth, observation).verdict {
         Verdict::Agreed => Standing::Agrees,
         Verdict::Inconclusive(reason) => Standing::Inconclusive(reason.to_string()),
         Verdict::Diverged(findings) => match findings.into_iter().next() {
@@ -278,11 +275,8 @@ fn standing(truth: &Observation, was_cut: bool, observation: &Observation) -> St
 /// The case as the reference is to run it: without what could end the process, and without some of
 /// its faults.
 fn without(case: &Case, faults: &[&'static KnownFault]) -> Case {
-    if faults.is_empty() {
-        known::made_safe(case).unwrap_or_else(|| case.clone())
-    } else {
-        known::avoid_all(case, faults)
-    }
+    let safe = known::made_safe(case);
+    known::avoid_all(safe.as_ref().unwrap_or(case), faults)
 }
 
 /// Of a case that the reference refuses, its finding is all there is.
@@ -300,7 +294,11 @@ impl Localiser<'_> {
             out.engines.push(self.row(name, self.case)?);
         }
         self.add_traces(out);
-        for row in &out.engines {
+        // Where something is not known yet, what is known is not what is to be explained.
+        let unknown = |row: &Row| row.differs() && row.known.is_none();
+        let all_known = !out.engines.iter().any(unknown);
+        let told = |row: &Row| row.differs() && (all_known || row.known.is_none());
+        for row in out.engines.iter().filter(|row| told(row)) {
             if let Standing::Differs(finding) = &row.standing {
                 out.findings.push(Finding::clone(finding));
             }
@@ -311,7 +309,7 @@ impl Localiser<'_> {
         };
         let names = |differs: bool| -> Vec<&str> {
             let rows = out.engines.iter().filter(|row| match row.standing {
-                Standing::Differs(_) => differs,
+                Standing::Differs(_) => differs && told(row),
                 Standing::Agrees => !differs,
                 _ => false,
             });
@@ -320,11 +318,11 @@ impl Localiser<'_> {
         let (differ, mut agree) = (names(true), names(false));
         let others = self.other_generations(&differ)?;
         agree.extend(others.iter().filter(|it| it.agrees).map(|it| it.engine));
-        let mut blame = Blame::of_engines(&differ, &agree);
+        let mut blame = Blame::of_findings(&out.findings, differ.clone(), agree);
         blame.because.extend(others.iter().map(ToString::to_string));
         blame.oracle = Some(first.oracle);
         let known = out.engines.iter().find_map(|row| row.known);
-        if let Some(known) = known {
+        if let Some(known) = known.filter(|_| all_known) {
             blame.known = Some(known.to_string());
         }
 
@@ -375,13 +373,13 @@ impl Localiser<'_> {
 
     /// Adds the reference as it is, if it differs from what is right; whether it does.
     fn reference_row(&self, out: &mut Explanation) -> Result<bool, String> {
-        let Some(known) = self.avoided.first() else {
+        let Some(known) = self.met.first() else {
             return Ok(false);
         };
         let mut reference = registry::make(registry::REFERENCE)?;
         let steps = self.truth.steps.len();
         let standing = match observe_steps(&mut *reference, &without(self.case, &[]), steps) {
-            Ok(observation) => standing(&self.truth, self.cut, &observation),
+            Ok(observation) => standing(&self.truth, &observation),
             Err(refusal) => Standing::Inconclusive(refusal.to_string()),
         };
         let row = Row {
@@ -439,7 +437,7 @@ impl Localiser<'_> {
     /// How an engine stands that runs the case, or the case with other settings.
     fn stands(&self, engine: &mut dyn Engine, case: &Case) -> Standing {
         match observe_steps(engine, case, self.truth.steps.len()) {
-            Ok(observation) => standing(&self.truth, self.cut, &observation),
+            Ok(observation) => standing(&self.truth, &observation),
             Err(Refusal::Unsupported(what)) => Standing::Unsupported(what),
             Err(refusal) => Standing::Differs(Box::new(crate::harness::refusal_finding(
                 engine.name(),

@@ -25,5 +25,12 @@ pub(super) fn without_widening_moves(case: &Case) -> Option<Case> {
 pub(super) fn lacks_trap(finding: &Finding) -> bool {
     let out_of_bounds = Outcome::Trapped(TrapKind::MemoryOutOfBounds);
     matches!(&finding.reference, Seen::Outcome(outcome) if *outcome == out_of_bounds)
-        && matches!(&finding.subject, Seen::Outcome(outcome) if *outcome != out_of_bounds)
+        && match &finding.subject {
+            // Whatever the program does with a value that it should not have got.
+            Seen::Outcome(Outcome::Escaped(_) | Outcome::Miscounted(_) | Outcome::Failed(_)) => {
+                false
+            }
+            Seen::Outcome(outcome) => *outcome != out_of_bounds,
+            _ => false,
+        }
 }

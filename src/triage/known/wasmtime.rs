@@ -31,10 +31,10 @@ fn sum_pairs_first(_: &Module, body: &mut Body<'_>) -> Result<(), BinaryReaderEr
     Ok(())
 }
 
-/// Whether it is not about an engine that failed or left its sandbox.
+/// Whether it is not about an engine that failed, left its sandbox or miscounted.
 pub(super) fn is_a_value(finding: &Finding) -> bool {
     !matches!(
         &finding.subject,
-        Seen::Outcome(Outcome::Failed(_) | Outcome::Escaped(_))
+        Seen::Outcome(Outcome::Failed(_) | Outcome::Escaped(_) | Outcome::Miscounted(_))
     )
 }

@@ -179,7 +179,7 @@ impl Localiser<'_> {
         let Ok(right) = observe_steps(&mut *reference, &right, steps) else {
             return Ok(Attempt::Gone);
         };
-        let (right, was_cut) = cut(right);
+        let right = cut(right);
         let steps = right.steps.len();
         let wrong = if accused == registry::REFERENCE {
             // Probes do not make unsafe what was safe.
@@ -197,7 +197,7 @@ impl Localiser<'_> {
         if let Some(difference) = probed.difference(&right, &wrong) {
             return Ok(Attempt::Told(difference));
         }
-        Ok(match standing(&right, self.cut || was_cut, &wrong) {
+        Ok(match standing(&right, &wrong) {
             Standing::Differs(finding) => Attempt::Silent(Difference {
                 step: finding.step,
                 before: wrong

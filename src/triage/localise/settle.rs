@@ -104,11 +104,11 @@ impl Localiser<'_> {
             return Ok(());
         };
         let plain = probed.without_probes(&again);
-        let as_before = standing(&self.truth, self.cut, &plain);
+        let as_before = standing(&self.truth, &plain);
         if matches!(as_before, Standing::Inconclusive(_)) {
             return Ok(());
         }
-        let as_ours = standing(&plain, self.cut, &ours);
+        let as_ours = standing(&plain, &ours);
         if as_before != Standing::Agrees && as_ours == Standing::Agrees {
             blame.layer = Layer::Reference;
             blame.or.clear();
