@@ -81,7 +81,7 @@ fn called(code: &[Op], at: usize, call: Op) -> Vec<Op> {
 }
 
 /// Where the block that starts at `at` has its `else` and its `end`.
-fn extent(code: &[Op], at: usize) -> Option<(Option<usize>, usize)> {
+pub(super) fn extent(code: &[Op], at: usize) -> Option<(Option<usize>, usize)> {
     let (mut depth, mut other) = (0, None);
     for (position, op) in code.iter().enumerate().skip(at) {
         match op {

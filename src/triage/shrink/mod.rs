@@ -11,6 +11,7 @@
 //!
 //! [`CaseBuilder`]: crate::case::CaseBuilder
 
+mod block_types;
 mod blocks;
 mod code;
 mod draft;
@@ -317,7 +318,7 @@ struct Shrinker<'a> {
 impl<'a> Shrinker<'a> {
     /// All passes until nothing more goes. Whether it came to that.
     fn run(&mut self) -> bool {
-        let passes: [(&'static str, Pass<'a>); 13] = [
+        let passes: [(&'static str, Pass<'a>); 14] = [
             ("steps", Shrinker::<'a>::steps),
             ("settings", Shrinker::<'a>::settings),
             ("functions", Shrinker::<'a>::functions),
@@ -326,6 +327,7 @@ impl<'a> Shrinker<'a> {
             ("code", Shrinker::<'a>::code),
             ("values", Shrinker::<'a>::values),
             ("blocks", Shrinker::<'a>::blocks),
+            ("block types", Shrinker::<'a>::block_types),
             ("operands", Shrinker::<'a>::operands),
             ("signatures", Shrinker::<'a>::signatures),
             ("imports", Shrinker::<'a>::imports),
