@@ -310,7 +310,8 @@ impl Examined {
 /// Whether a step did not end by itself.
 fn is_endless(observation: &Observation) -> bool {
     let timeout = Outcome::Inconclusive(Reason::Timeout);
-    observation.steps.iter().any(|step| step.outcome == timeout)
+    let mut outcomes = observation.steps.iter().map(|step| &step.outcome);
+    outcomes.any(|outcome| *outcome == timeout || *outcome == Outcome::Endless)
 }
 
 /// A subject does not run a case that is valid. If that is a known fault, it has no support for it.

@@ -94,6 +94,9 @@ pub enum Outcome {
     Miscounted(String),
     /// The engine itself failed (a panic in the compiler, an internal error).
     Failed(String),
+    /// It did not end, within more branches than any call takes that the reference brings to an end. They
+    /// were counted; an engine that can only tell by a clock is [`Inconclusive`](Outcome::Inconclusive).
+    Endless,
     /// It ended for a reason that says nothing about correctness.
     Inconclusive(Reason),
     /// The instance it names was never made.
@@ -313,6 +316,7 @@ impl fmt::Display for Outcome {
             Outcome::Escaped(what) => write!(f, "escaped the sandbox: {what}"),
             Outcome::Miscounted(how) => write!(f, "broke the rules of counting: {how}"),
             Outcome::Failed(why) => write!(f, "the engine failed: {why}"),
+            Outcome::Endless => f.write_str("did not end"),
             Outcome::Inconclusive(reason) => write!(f, "inconclusive: {reason}"),
             Outcome::Skipped => f.write_str("skipped"),
         }

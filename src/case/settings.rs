@@ -77,7 +77,7 @@ const BRANCHES_PER_FUEL: u64 = 16;
 
 impl Settings {
     /// How many branches, or basic blocks, an engine that counts them may take for one call, which is
-    /// more than any takes that ends in the reference. Where there is little fuel it is less, so that a
+    /// more than any takes that ends in the reference: one that takes more has not ended as it does. Where there is little fuel it is less, so that a
     /// shrinker, which gives a case as little as it needs, does not wait for what has lost its end.
     pub fn branches(&self) -> u64 {
         let needed = self.fuel.saturating_mul(BRANCHES_PER_FUEL);

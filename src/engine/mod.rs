@@ -154,6 +154,7 @@ pub fn observe_steps(
         let ended = matches!(
             outcome,
             Outcome::Inconclusive(_)
+                | Outcome::Endless
                 | Outcome::Escaped(_)
                 | Outcome::Miscounted(_)
                 | Outcome::Failed(_)

@@ -73,8 +73,10 @@ pub enum Stopped {
         /// The address that faulted.
         fault: u64,
     },
-    /// It went on for too long.
+    /// It went on for too long by the clock.
     Hung,
+    /// It took more branches than any code does that ends.
+    Endless,
     /// Generated code passed an i32 to a builtin whose upper half of the register is not zero.
     NotZeroExtended {
         /// The builtin.

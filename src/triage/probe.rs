@@ -415,9 +415,8 @@ impl Probed {
             if both || one_more && !interrupted {
                 return Some(difference);
             }
-            if matches!(one.outcome, Outcome::Inconclusive(_))
-                || matches!(other.outcome, Outcome::Inconclusive(_))
-            {
+            let ends = |it: &Outcome| !matches!(it, Outcome::Inconclusive(_) | Outcome::Endless);
+            if !ends(&one.outcome) || !ends(&other.outcome) {
                 return None;
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! For a step that ended with `r` in the reference and `s` in the subject:
 //!
-//! > neither escaped, nor miscounted references, nor failed, and
+//! > neither escaped, nor miscounted references, nor failed, nor went on without end, and
 //! > both returned, or both trapped of the same kind, or both were unlinkable, or both skipped
 //!
 //! with two exceptions that end the comparison without a verdict: either outcome is inconclusive,
@@ -41,6 +41,7 @@ pub fn ending(reference: &Outcome, subject: &Outcome) -> Ending {
     match inconclusive {
         Some(reason) => Ending::Inconclusive(reason),
         None if sides.contains(&&exhausted) => Ending::Inconclusive(Reason::StackExhausted),
+        None if sides.contains(&&Outcome::Endless) => Ending::Broken,
         None => Ending::Comparable,
     }
 }
@@ -49,6 +50,7 @@ pub fn ending(reference: &Outcome, subject: &Outcome) -> Ending {
 pub fn check(reference: &Outcome, subject: &Outcome) -> Option<Difference> {
     let agree = match (reference, subject) {
         (Outcome::Returned(_), Outcome::Returned(_)) => true,
+        (Outcome::Endless, _) => false,
         (reference, subject) => reference == subject && !broke(reference),
     };
     (!agree).then(|| {
@@ -112,6 +114,22 @@ mod tests {
                 assert_eq!(check(reference, subject), expected);
             }
         }
+    }
+
+    #[test]
+    fn what_does_not_end_differs_from_what_does() {
+        let endless = Outcome::Endless;
+        for reference in comparable() {
+            assert_eq!(ending(&reference, &endless), Ending::Broken);
+            assert!(check(&reference, &endless).is_some());
+        }
+        // Where nothing is known of the end, nothing is known of its lack.
+        let exhausted = Outcome::Trapped(TrapKind::StackExhausted);
+        let reason = Ending::Inconclusive(Reason::StackExhausted);
+        assert_eq!(ending(&exhausted, &endless), reason);
+        let fuel = Outcome::Inconclusive(Reason::OutOfFuel);
+        let reason = Ending::Inconclusive(Reason::OutOfFuel);
+        assert_eq!(ending(&fuel, &endless), reason);
     }
 
     #[test]

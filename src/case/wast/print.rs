@@ -261,6 +261,7 @@ impl Claim {
             | Outcome::Escaped(_)
             | Outcome::Miscounted(_)
             | Outcome::Failed(_)
+            | Outcome::Endless
             | Outcome::Inconclusive(_) => Claim::Nothing(Some(outcome.to_string())),
         }
     }

@@ -332,7 +332,7 @@ fn set_up(call: Call) -> Result<Processor<'static>, uc_error> {
         let call = unicorn.get_data_mut();
         match call.blocks.checked_sub(1) {
             Some(left) => call.blocks = left,
-            None => stop(unicorn, Stopped::Hung),
+            None => stop(unicorn, Stopped::Endless),
         }
     })?;
     unicorn.add_code_hook(

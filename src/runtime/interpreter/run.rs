@@ -254,7 +254,7 @@ impl<'a, B: Builtins> Run<'a, B> {
                         pc: self.address(op),
                     });
                 }
-                Break::Endless => return Err(Stopped::Hung),
+                Break::Endless => return Err(Stopped::Endless),
             }
         }
     }
@@ -296,7 +296,7 @@ impl<'a, B: Builtins> Run<'a, B> {
     /// Calls a program; the operation to go on with is its first.
     fn call(&mut self, callee: u32, op: usize, site: u32) -> Result<usize, Stopped> {
         let Some(left) = self.branches.checked_sub(1) else {
-            return Err(Stopped::Hung);
+            return Err(Stopped::Endless);
         };
         self.branches = left;
         self.take_arguments(self.program.sites[site as usize]);
@@ -319,7 +319,7 @@ impl<'a, B: Builtins> Run<'a, B> {
     /// on with is its first.
     fn return_call(&mut self, callee: u32, op: usize, site: u32) -> Result<usize, Stopped> {
         let Some(left) = self.branches.checked_sub(1) else {
-            return Err(Stopped::Hung);
+            return Err(Stopped::Endless);
         };
         self.branches = left;
         self.take_arguments(self.program.sites[site as usize]);

@@ -59,7 +59,7 @@ impl<'a, B: Builtins> Run<'a, B> {
             ControlFlow::Continue => Ok(op + 1),
             ControlFlow::ContinueAt(block, values) => {
                 let Some(left) = self.branches.checked_sub(1) else {
-                    return Err(Stopped::Hung);
+                    return Err(Stopped::Endless);
                 };
                 self.branches = left;
                 for (parameter, value) in func.dfg.block_params(block).iter().zip(values) {
