@@ -9,7 +9,7 @@ use super::code::places;
 use super::draft::{Draft, Part};
 use super::op::Op;
 use super::program::{Function, Item, Program, default_init};
-use super::steps::names_in_use;
+use super::steps::{MOST_VALUES, names_in_use};
 use crate::case::module::{ConstExpr, ConstOp, SegmentMode, ValType};
 
 impl Shrinker<'_> {
@@ -121,24 +121,13 @@ impl Shrinker<'_> {
             };
             let program = whole.program.clone();
             for index in 0..program.memories.len() {
-                for min in [0, 1] {
-                    self.edit(part, |program| {
-                        let ty = &mut program.memories[index].what;
-                        std::mem::replace(&mut ty.min, min) > min
-                    });
-                }
+                self.smaller(part, &|program| &mut program.memories[index].what.min);
                 self.edit(part, |program| {
                     program.memories[index].what.max.take().is_some()
                 });
             }
             for index in 0..program.tables.len() {
-                let min = program.tables[index].what.ty.min;
-                for smaller in [0, 1, 2, min / 4, min / 2, min.saturating_sub(1)] {
-                    self.edit(part, |program| {
-                        let ty = &mut program.tables[index].what.ty;
-                        std::mem::replace(&mut ty.min, smaller) > smaller
-                    });
-                }
+                self.smaller(part, &|program| &mut program.tables[index].what.ty.min);
                 self.edit(part, |program| {
                     program.tables[index].what.ty.max.take().is_some()
                 });
@@ -154,6 +143,34 @@ impl Shrinker<'_> {
                 });
             }
             self.segments(part);
+        }
+    }
+
+    /// A size of a module that is as small as it may be.
+    fn smaller(&mut self, part: usize, size: &dyn Fn(&mut Program) -> &mut u64) {
+        for _ in 0..MOST_VALUES {
+            let Some(Some(whole)) = self.draft.parts.get(part) else {
+                return;
+            };
+            let now = *size(&mut whole.program.clone());
+            let sizes = [
+                0,
+                1,
+                2,
+                now / 4,
+                now / 2,
+                now - now / 8,
+                now.saturating_sub(1),
+            ];
+            let better = sizes.into_iter().filter(|it| *it < now).any(|smaller| {
+                self.edit(part, |program| {
+                    *size(program) = smaller;
+                    true
+                })
+            });
+            if !better || self.is_over() {
+                return;
+            }
         }
     }
 
@@ -288,12 +305,18 @@ fn function_of_its_own(program: &mut Program, segment: usize, item: usize) -> bo
         return false;
     }
     let ty = of.what.ty.clone();
-    *function = program.functions.len() as u32;
-    program.functions.push(Item::new(Function {
-        ty,
-        locals: Vec::new(),
-        code,
-    }));
+    let known = program.functions.iter().position(|other| {
+        let what = &other.what;
+        !other.removed && other.import.is_none() && what.ty == ty && what.code == code
+    });
+    *function = known.unwrap_or(program.functions.len()) as u32;
+    if known.is_none() {
+        program.functions.push(Item::new(Function {
+            ty,
+            locals: Vec::new(),
+            code,
+        }));
+    }
     true
 }
 
@@ -314,5 +337,25 @@ fn to_the_beginning(mode: &mut SegmentMode, offsets: ValType) -> bool {
             std::mem::replace(offset, beginning.clone()) != beginning
         }
         SegmentMode::Passive | SegmentMode::Declared => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Module;
+
+    #[test]
+    fn segments_share_the_function_that_does_nothing() {
+        let text = "(module (table 3 funcref) (elem (i32.const 0) $f $f $f)
+            (func $f (export \"f\") (result i32) (i32.add (i32.const 1) (i32.const 2))))";
+        let wasm = wat::parse_str(text).expect("a module");
+        let module = Module::from_wasm(&wasm, None).expect("valid");
+        let mut program = Program::new(&module, |_| false).expect("WebAssembly 2.0");
+        for item in 0..3 {
+            assert!(function_of_its_own(&mut program, 0, item));
+            assert!(!function_of_its_own(&mut program, 0, item));
+        }
+        assert_eq!(program.functions.len(), 2);
     }
 }

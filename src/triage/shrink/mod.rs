@@ -336,6 +336,18 @@ impl<'a> Shrinker<'a> {
         ];
         self.progress.pass = "fuel";
         self.little_fuel();
+        let finished = self.rounds(&passes);
+        if self.is_over() {
+            return false;
+        }
+        self.progress.pass = "names";
+        self.names();
+        self.default_fuel();
+        finished && !self.is_over()
+    }
+
+    /// Rounds of all passes until nothing more goes. Whether it came to that.
+    fn rounds(&mut self, passes: &[(&'static str, Pass<'a>)]) -> bool {
         for _ in 0..MOST_ROUNDS {
             let before = self.accepted;
             for (name, pass) in passes {
@@ -354,13 +366,10 @@ impl<'a> Shrinker<'a> {
                 return false;
             }
             if self.accepted == before {
-                self.progress.pass = "names";
-                self.names();
-                self.default_fuel();
-                return !self.is_over();
+                return true;
             }
         }
-        true
+        false
     }
 
     /// Whether to stop.

@@ -70,6 +70,13 @@ impl Shrinker<'_> {
 /// Instructions that are simpler than this one.
 fn simpler_ops(op: &Op) -> Vec<Op> {
     match op {
+        Op::BrTable(depths) if depths.len() > 2 => {
+            let (targets, default) = depths.split_at(depths.len() - 1);
+            let (first, second) = targets.split_at(targets.len().div_ceil(2));
+            [first, second, &targets[1..], &targets[..targets.len() - 1]]
+                .map(|fewer| Op::BrTable([fewer, default].concat()))
+                .into()
+        }
         Op::Const(value) => simpler(*value).into_iter().map(Op::Const).collect(),
         Op::Access {
             opcode,
@@ -274,4 +281,24 @@ fn renamed(draft: &Draft, part: usize) -> Option<Draft> {
         renamed.steps[step] = doing;
     }
     Some(renamed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_of_branches_has_fewer_and_goes_to_the_same_by_default() {
+        let table = Op::BrTable(vec![1, 2, 3, 0]);
+        let simpler = simpler_ops(&table);
+        assert_eq!(simpler[0], Op::BrTable(vec![1, 2, 0]));
+        for op in simpler {
+            let Op::BrTable(depths) = op else {
+                panic!("{op:?}")
+            };
+            assert!(depths.len() < 4 && depths.last() == Some(&0));
+        }
+        // With one target it is a branch of another kind that is tried (`blocks`).
+        assert_eq!(simpler_ops(&Op::BrTable(vec![1, 0])), []);
+    }
 }

@@ -9,6 +9,7 @@ use super::Shrinker;
 use super::draft::{Doing, Draft};
 use super::values::simpler;
 use crate::case::Settings;
+use crate::case::features::{Feature, FeatureSet};
 use crate::case::module::Extern;
 
 /// How often one value is made simpler in a row: it could be done a million times, by one each.
@@ -67,6 +68,21 @@ impl Shrinker<'_> {
         for name in names {
             let candidate = with_defaults(&self.draft, std::slice::from_ref(&name));
             self.attempt(candidate);
+        }
+        self.extensions(|settings| &mut settings.x86_64);
+        self.extensions(|settings| &mut settings.aarch64);
+        self.extensions(|settings| &mut settings.riscv64);
+    }
+
+    /// As few extensions of an ISA as it takes besides those that there are by default, one by one.
+    fn extensions<F: Feature>(&mut self, of: impl Fn(&mut Settings) -> &mut FeatureSet<F>) {
+        let set = |settings: &Settings| *of(&mut settings.clone());
+        let defaults = set(&Settings::default());
+        for feature in set(&self.draft.settings).beyond(defaults) {
+            let mut candidate = self.draft.clone();
+            let extensions = of(&mut candidate.settings);
+            *extensions = extensions.without(feature);
+            self.attempt(candidate.settings.validate().is_ok().then_some(candidate));
         }
     }
 

@@ -45,14 +45,17 @@ fn numbers(value: i128) -> impl Iterator<Item = i128> {
         1 << value.unsigned_abs().checked_ilog2().unwrap_or(0),
         value / 256,
         value / 2,
-        value - value / 4,
-        value - value / 16,
-        value - value.signum(),
-        -value,
     ];
+    // Ever less less, so that where it has to stop is come to in few steps.
+    let steps = (2..64).step_by(2).map(move |bits| value / (1 << bits));
+    let nearby = steps
+        .take_while(|step| *step != 0)
+        .map(move |step| value - step);
     let rank = move |number: i128| rank(number);
     closer
         .into_iter()
+        .chain(nearby)
+        .chain([value - value.signum(), -value])
         .filter(move |number| rank(*number) < rank(value))
 }
 
@@ -134,6 +137,25 @@ mod tests {
                 prop_assert!(!seen.contains(&value), "{start} came to {value} twice");
                 seen.push(value);
             }
+        }
+    }
+
+    #[test]
+    fn a_bound_far_from_zero_is_come_to_in_few_steps() {
+        for bound in [1_000_000, 123_456_789_012, 3] {
+            let mut value = Value::I64(i64::MAX - 5);
+            let mut steps = 0;
+            let holds = |it: &Value| matches!(it, Value::I64(number) if *number >= bound);
+            while let Some(next) = simpler(value).into_iter().find(holds) {
+                value = next;
+                steps += 1;
+            }
+            assert!(steps < 100, "{bound}: {value}, {steps} steps");
+            let Value::I64(number) = value else {
+                panic!("{value}")
+            };
+            // A power of two that is larger is simpler.
+            assert!(number == bound || number.unsigned_abs().is_power_of_two());
         }
     }
 
