@@ -7,7 +7,8 @@
 //! values, growth in the middle, imported next to defined state.
 //!
 //! A program ends by construction. Loops count, and a function calls only functions made before
-//! it. What a call costs is estimated, and no more is called in a loop than [`MOST_WORK`] allows.
+//! it; one that it is given and calls through a table has a type that no function which makes such
+//! calls has. What a call costs is estimated, and no more is called in a loop than [`MOST_WORK`] allows.
 
 mod control;
 mod memory;
@@ -51,6 +52,63 @@ pub(super) fn wasm(seed: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wasmparser::{Operator, Parser, Payload};
+
+    /// Whether a function sets a slot to its argument and calls what is in it, in one loop.
+    fn sets_and_calls(operators: &[Operator<'_>]) -> bool {
+        let mut depth = Vec::new();
+        let mut set = Vec::new();
+        let mut before = [None, None];
+        for operator in operators {
+            match (operator, &before) {
+                (Operator::Loop { .. }, _) => {
+                    depth.push(true);
+                    set.clear();
+                }
+                (Operator::Block { .. } | Operator::If { .. }, _) => depth.push(false),
+                (Operator::End, _) => {
+                    depth.pop();
+                    if !depth.contains(&true) {
+                        set.clear();
+                    }
+                }
+                (
+                    Operator::TableSet { table },
+                    [
+                        Some(Operator::I32Const { value }),
+                        Some(Operator::LocalGet { .. }),
+                    ],
+                ) if depth.contains(&true) => set.push((*table, *value)),
+                (
+                    Operator::CallIndirect { table_index, .. },
+                    [_, Some(Operator::I32Const { value })],
+                ) if set.contains(&(*table_index, *value)) => return true,
+                _ => {}
+            }
+            before = [before[1].take(), Some(operator.clone())];
+        }
+        false
+    }
+
+    #[test]
+    fn what_a_function_is_given_is_set_and_called_by_one_constant() {
+        let count = (0..2_000)
+            .filter(|seed| {
+                let wasm = wasm(*seed);
+                let payloads = Parser::new(0).parse_all(&wasm);
+                let bodies = payloads.filter_map(|payload| match payload.expect("valid") {
+                    Payload::CodeSectionEntry(body) => Some(body),
+                    _ => None,
+                });
+                bodies.into_iter().any(|body| {
+                    let operators = body.get_operators_reader().expect("valid").into_iter();
+                    let operators: Vec<_> = operators.collect::<Result<_, _>>().expect("valid");
+                    sets_and_calls(&operators)
+                })
+            })
+            .count();
+        assert!((30..300).contains(&count), "{count} of 2000");
+    }
 
     #[test]
     fn programs_are_valid() {

@@ -32,6 +32,25 @@ fn signatures(vectors: bool) -> &'static [(&'static [ValType], &'static [ValType
     }
 }
 
+/// Types of functions that take a function, in programs that have them; the last with vectors. Such a
+/// function may store its argument in any table. So none of these types is one that is called
+/// indirectly: a function that makes indirect calls would call itself without end.
+const TAKING_FUNCTIONS: [(&[ValType], &[ValType]); 4] = [
+    (&[ValType::FuncRef], &[ValType::I32]),
+    (
+        &[ValType::FuncRef, ValType::I32, ValType::I64],
+        &[ValType::I64],
+    ),
+    (
+        &[ValType::F64, ValType::FuncRef],
+        &[ValType::F64, ValType::I32],
+    ),
+    (&[ValType::V128, ValType::FuncRef], &[ValType::V128]),
+];
+
+/// How many of 100 programs have functions that take a function, wherever it may be called.
+const TAKING_PERCENT: u32 = 60;
+
 /// How many of 100 programs have no vectors, for engines that lack them.
 const SCALAR_PERCENT: u32 = 25;
 
@@ -63,6 +82,8 @@ pub(super) struct Program {
     pub(super) beyond: Beyond,
     /// Whether there are vectors.
     pub(super) vectors: bool,
+    /// Whether functions that make indirect calls take a function.
+    takes_functions: bool,
     /// Whether the memories are addressed by i64.
     pub(super) memory64: bool,
     pub(super) sketch: Sketch,
@@ -84,6 +105,7 @@ pub(super) fn module(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
     let mut program = Program {
         beyond,
         vectors: !source.percent(SCALAR_PERCENT),
+        takes_functions: source.percent(TAKING_PERCENT),
         memory64: beyond.memory64 && source.percent(75),
         sketch: Sketch::default(),
         pages: 0,
@@ -216,7 +238,12 @@ impl Program {
 
     /// Adds a function over what there is so far.
     fn function(&mut self, leaf: bool, source: &mut Source<'_>) {
-        let (params, results) = *source.pick(signatures(self.vectors));
+        let signatures = match (self.takes_functions && !leaf, self.vectors) {
+            (false, vectors) => signatures(vectors),
+            (true, true) => &TAKING_FUNCTIONS,
+            (true, false) => &TAKING_FUNCTIONS[..3],
+        };
+        let (params, results) = *source.pick(signatures);
         let mut body = Body::new(params.len());
         let mut scope = Scope::new();
         for (local, ty) in params.iter().enumerate() {
@@ -233,6 +260,8 @@ impl Program {
         scope.relaxed = self.beyond.relaxed_simd;
 
         let mut writer = Writer::new(self, scope, body, pointer, leaf);
+        let taken = params.iter().position(|ty| *ty == ValType::FuncRef);
+        writer.taken = taken.map(|local| local as u32);
         writer.statements(1, 2, source);
         writer.main_loop(source);
         if source.percent(15) {

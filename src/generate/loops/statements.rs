@@ -1,6 +1,6 @@
 //! The statements that functions of a program consist of.
 
-use wasm_encoder::Instruction;
+use wasm_encoder::{BlockType, HeapType, Instruction};
 
 use super::MOST_WORK;
 use super::program::{Callee, Program, sum};
@@ -19,6 +19,8 @@ pub(super) struct Writer<'p> {
     pub(super) body: Body,
     /// A local that always holds an address below 32 KiB.
     pub(super) pointer: u32,
+    /// The parameter that is a function, if there is one.
+    pub(super) taken: Option<u32>,
     pub(super) leaf: bool,
     /// How many times the current place is run, at most.
     pub(super) times: u32,
@@ -43,6 +45,7 @@ impl<'p> Writer<'p> {
             scope,
             body,
             pointer,
+            taken: None,
             leaf,
             times: 1,
             work: 1,
@@ -91,8 +94,9 @@ impl<'p> Writer<'p> {
             20..=22 => self.branch(source),
             23..=24 => self.switch(source),
             25..=27 => self.nested_loop(source),
-            28..=30 => self.call(source),
-            31..=33 => self.call_indirect(source),
+            28..=29 => self.call(source),
+            30..=31 => self.call_indirect(source),
+            32..=33 => self.set_and_call(source),
             34 => self.grow(source),
             35..=36 => self.bulk(source),
             37 => self.values_block(source),
@@ -150,9 +154,7 @@ impl<'p> Writer<'p> {
             if !callees.is_empty() {
                 let callee = source.pick(&callees).clone();
                 if self.affordable(&callee) {
-                    for param in callee.params {
-                        self.scope.expression(*param, 1, &mut self.body, source);
-                    }
+                    self.arguments(callee.params, source);
                     self.body.push(Instruction::ReturnCall(callee.function));
                     return;
                 }
@@ -191,9 +193,7 @@ impl<'p> Writer<'p> {
         if self.leaf && !callee.leaf || !self.affordable(&callee) {
             return self.accumulate(source);
         }
-        for param in callee.params {
-            self.scope.expression(*param, 1, &mut self.body, source);
-        }
+        self.arguments(callee.params, source);
         self.body.push(Instruction::Call(callee.function));
         self.assign_results(callee.results, source);
     }
@@ -206,9 +206,7 @@ impl<'p> Writer<'p> {
         if !self.affordable(&slots.callee) {
             return self.accumulate(source);
         }
-        for param in slots.callee.params {
-            self.scope.expression(*param, 1, &mut self.body, source);
-        }
+        self.arguments(slots.callee.params, source);
         match self.counter {
             Some((counter, _)) => {
                 self.body.push(Instruction::LocalGet(counter));
@@ -228,6 +226,73 @@ impl<'p> Writer<'p> {
             },
         ]);
         self.assign_results(slots.callee.results, source);
+    }
+
+    /// Writes the arguments of a call.
+    fn arguments(&mut self, params: &[ValType], source: &mut Source<'_>) {
+        for param in params {
+            match param {
+                ValType::FuncRef => self.function(source),
+                _ => self.scope.expression(*param, 1, &mut self.body, source),
+            }
+        }
+    }
+
+    /// Writes a function: mostly the one that this one was given, which may be null or of any type.
+    fn function(&mut self, source: &mut Source<'_>) {
+        let instruction = match (self.taken, source.below(8)) {
+            (Some(taken), 0..=5) => Instruction::LocalGet(taken),
+            (_, 6) => Instruction::RefNull(HeapType::FUNC),
+            _ if self.program.slots.is_empty() => Instruction::RefNull(HeapType::FUNC),
+            _ => Instruction::RefFunc(source.pick(&self.program.slots).callee.function),
+        };
+        self.body.push(instruction);
+    }
+
+    /// Sets a slot, then reads it and calls what is in it, by the same constant. So a compiler knows
+    /// what is called, and that it is the same in every iteration, but not that it can be called.
+    fn set_and_call(&mut self, source: &mut Source<'_>) {
+        if self.leaf || self.program.slots.is_empty() {
+            return self.table(source);
+        }
+        let slots = source.pick(&self.program.slots).clone();
+        if !self.affordable(&slots.callee) {
+            return self.accumulate(source);
+        }
+        // Mostly a slot that nothing else calls, where what is set does no more harm.
+        let slot = match source.percent(40) {
+            true => slots.first + source.below(slots.count),
+            false => source.below(self.program.tables[slots.table as usize]),
+        };
+        let slot = Instruction::I32Const(slot as i32);
+        self.body.push(slot.clone());
+        self.function(source);
+        self.body.push(Instruction::TableSet(slots.table));
+        if source.percent(40) {
+            let variable = self.variable(ValType::I32, source);
+            self.body.extend(&[
+                slot.clone(),
+                Instruction::TableGet(slots.table),
+                Instruction::RefIsNull,
+                Instruction::LocalSet(variable),
+            ]);
+        }
+        // What is called now and then may be looked at always, once it is outside of the loop.
+        let now_and_then = source.percent(50);
+        if now_and_then {
+            self.condition(source);
+            self.body.push(Instruction::If(BlockType::Empty));
+        }
+        self.arguments(slots.callee.params, source);
+        self.body.push(slot);
+        self.body.push(Instruction::CallIndirect {
+            type_index: slots.callee.ty,
+            table_index: slots.table,
+        });
+        self.assign_results(slots.callee.results, source);
+        if now_and_then {
+            self.body.push(Instruction::End);
+        }
     }
 
     /// Moves a function from one slot to another, or sets one.
