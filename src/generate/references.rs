@@ -17,7 +17,8 @@
 //!
 //! Programs are valid by construction, and end by construction: loops count, functions call only
 //! functions made before them (but for one kind that counts down), and what stands in tables calls
-//! the host alone. Most accesses are inside the initial bounds, which no table ever shrinks below.
+//! the host alone. Most accesses are inside the initial bounds, which no table ever shrinks below, or
+//! count from the end that a table has by then.
 
 mod control;
 mod objects;
@@ -70,6 +71,33 @@ mod tests {
             if let Err(error) = wasmparser::validate(&wasm) {
                 panic!("seed {seed}: {error}");
             }
+        }
+    }
+
+    #[test]
+    fn what_tables_grew_by_is_read_and_written() {
+        // By what comes right behind `table.size - n`, or behind one more operand.
+        let mut gets = 0;
+        let mut sets = 0;
+        let mut bulk = 0;
+        for seed in 0..600 {
+            let wasm = program::module(Beyond::all_if(false), false, &mut Source::new(&[], seed));
+            let text = wasmprinter::print_bytes(&wasm).expect("valid");
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            for window in lines.windows(6) {
+                let size = window[0].starts_with("table.size");
+                if !size || !window[1].starts_with("i32.const") || window[2] != "i32.sub" {
+                    continue;
+                }
+                let later = |what: &str| window[3..].iter().any(|line| line.starts_with(what));
+                gets += u32::from(window[3].starts_with("table.get"));
+                sets += u32::from(window[4].starts_with("table.set"));
+                bulk +=
+                    u32::from(later("table.fill") || later("table.copy") || later("table.init"));
+            }
+        }
+        for count in [gets, sets, bulk] {
+            assert!(count > 30, "{gets} {sets} {bulk}");
         }
     }
 

@@ -178,19 +178,34 @@ impl Writer<'_> {
         if table.size == 0 { tables[0] } else { table }
     }
 
-    /// Writes an index within a table's initial size, which is not 0.
+    /// Writes where a range of `length` slots of a table begins that ends where the table does now, and
+    /// so among what the table has grown by. Not before its first slot if it has as many.
+    pub(super) fn last_slots(&mut self, table: Table, length: u32) {
+        self.body.push(Instruction::TableSize(table.index));
+        if length > 0 {
+            self.body
+                .extend(&[Instruction::I32Const(length as i32), Instruction::I32Sub]);
+        }
+    }
+
+    /// Writes an index within a table's initial size, which is not 0, or within its last slots, which
+    /// it may not have had then.
     pub(super) fn index(&mut self, table: Table, source: &mut Source<'_>) {
         let size = table.size.max(1);
-        match source.below(8) {
+        match source.below(16) {
             // A few low slots, so that slots are used again.
-            0..=3 => {
+            0..=7 => {
                 let index = source.below(size.min(3));
                 self.body.push(Instruction::I32Const(index as i32));
             }
-            4 => {
+            8 => {
                 self.body.push(Instruction::I32Const(size as i32 - 1));
             }
-            5 => {
+            9..=10 => {
+                let from_the_end = 1 + source.below(size.min(3));
+                self.last_slots(table, from_the_end);
+            }
+            11 => {
                 let index = source.below(size);
                 self.body.push(Instruction::I32Const(index as i32));
             }

@@ -199,8 +199,7 @@ impl<'p> Writer<'p> {
         self.body.push(Instruction::GlobalSet(global));
     }
 
-    /// Writes the start and length of a range within `size`, whose start is drawn below
-    /// `size - margin`; the length comes from `write_middle`'s caller. Returns both.
+    /// The start and length of a range within `size`.
     fn range(size: u32, source: &mut Source<'_>) -> (u32, u32) {
         if source.percent(20) {
             return (0, size);
@@ -209,10 +208,21 @@ impl<'p> Writer<'p> {
         (start, source.below(size - start + 1))
     }
 
+    /// Writes the start of a range of a table: the one drawn, or the one with which it ends where the
+    /// table does by then.
+    fn start(&mut self, table: Table, start: u32, length: u32, source: &mut Source<'_>) {
+        match source.percent(20) {
+            true => self.last_slots(table, length),
+            false => {
+                self.body.push(Instruction::I32Const(start as i32));
+            }
+        }
+    }
+
     fn fill(&mut self, source: &mut Source<'_>) {
         let table = self.object_table(source);
         let (start, length) = Self::range(table.size, source);
-        self.body.push(Instruction::I32Const(start as i32));
+        self.start(table, start, length, source);
         if source.percent(35) {
             self.body.push(null(ValType::ExternRef));
         } else {
@@ -244,9 +254,9 @@ impl<'p> Writer<'p> {
         } else {
             (other, start)
         };
+        self.start(to, dst, length, source);
+        self.start(from, src, length, source);
         self.body.extend(&[
-            Instruction::I32Const(dst as i32),
-            Instruction::I32Const(src as i32),
             Instruction::I32Const(length as i32),
             Instruction::TableCopy {
                 src_table: from.index,
@@ -268,8 +278,8 @@ impl<'p> Writer<'p> {
         };
         let (src, length) = Self::range(segment.length.min(table.size), source);
         let dst = source.below(table.size - length + 1);
+        self.start(table, dst, length, source);
         self.body.extend(&[
-            Instruction::I32Const(dst as i32),
             Instruction::I32Const(src as i32),
             Instruction::I32Const(length as i32),
             Instruction::TableInit {
@@ -282,8 +292,9 @@ impl<'p> Writer<'p> {
         }
     }
 
-    /// `table.grow`, by a little or by more than is allowed.
+    /// `table.grow`, by a little or by more than is allowed, at times with a use of what it made.
     fn grow(&mut self, source: &mut Source<'_>) {
+        let mut grown = None;
         if !self.leaf && source.percent(15) {
             let table = *source.pick(&self.program.function_tables);
             self.function(source);
@@ -296,13 +307,33 @@ impl<'p> Writer<'p> {
             let delta = match source.below(8) {
                 0 => 0,
                 1 => *source.pick(&[7, 1_000, -1, i32::MIN]),
-                _ => source.range(1, 3) as i32,
+                _ => {
+                    grown = Some(table);
+                    source.range(1, 3) as i32
+                }
             };
             self.body.push(Instruction::I32Const(delta));
             self.body.push(Instruction::TableGrow(table.index));
         }
         let number = *source.pick(&self.numbers);
         self.body.push(Instruction::LocalSet(number));
+        if let Some(table) = grown
+            && source.percent(30)
+        {
+            self.use_last(table, source);
+        }
+    }
+
+    /// Reads or sets the last element of a table.
+    fn use_last(&mut self, table: Table, source: &mut Source<'_>) {
+        self.last_slots(table, 1);
+        if source.percent(50) {
+            self.body.push(Instruction::TableGet(table.index));
+            self.consume_object(source);
+        } else {
+            self.object(0, source);
+            self.body.push(Instruction::TableSet(table.index));
+        }
     }
 
     /// Gives an object to the host, or to nobody.
@@ -351,7 +382,14 @@ impl<'p> Writer<'p> {
         self.spend(slots.callee.work);
         self.arguments(slots.callee.signature.0, source);
         let slot = slots.first + source.below(slots.count);
-        self.body.push(Instruction::I32Const(slot as i32));
+        let slot = Instruction::I32Const(slot as i32);
+        if source.percent(10) {
+            // Null, of another type, or the one that was there: the call must see what it is.
+            self.body.push(slot.clone());
+            self.function(source);
+            self.body.push(Instruction::TableSet(slots.table));
+        }
+        self.body.push(slot);
         self.body.push(Instruction::CallIndirect {
             type_index: slots.callee.ty,
             table_index: slots.table,
