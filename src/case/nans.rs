@@ -2,12 +2,24 @@
 //!
 //! WebAssembly leaves sign and payload of a computed NaN open (core specification, "NaN
 //! propagation"), so a module whose NaNs can be seen as bits may rightly differ between engines.
-//! Here every instruction whose result may be such a NaN is followed by a check of the result
-//! against itself, which replaces any NaN by the canonical one. This is done at the very
-//! instruction, before anything else can store the result somewhere.
+//! Here values are checked against themselves, which replaces any NaN by the canonical one. That is
+//! done in either of two kinds of [`Places`]:
+//!
+//! - at every instruction whose result may be such a NaN, before anything else can store the result
+//!   somewhere;
+//! - or only where the bits of a scalar come to be seen: where it is stored to memory, reinterpreted as
+//!   an integer, gives its sign, or becomes the lane of a vector. Whatever else takes a NaN takes any
+//!   alike, or gives a NaN again, and whoever compares results, globals and arguments takes them so.
+//!   Vectors are seen through at every turn, so that theirs are made canonical as they are computed.
 
-use wasm_encoder::{Instruction, ValType};
+use std::convert::Infallible;
+
+use wasm_encoder::reencode::{Error, Reencode};
+use wasm_encoder::{Function, Instruction, ValType};
 use wasmparser::Operator;
+
+use super::Module;
+use super::custom::copy_custom_sections;
 
 /// What a result is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +74,7 @@ impl Float {
 /// The kind of result of an instruction that computes on floats, where it may be any NaN.
 /// Instructions that only move bits (`neg`, `abs`, `copysign`, `pmin`, `pmax`, loads, constants)
 /// do not compute.
-pub(crate) fn computes(operator: &Operator<'_>) -> Option<Float> {
+fn computes(operator: &Operator<'_>) -> Option<Float> {
     use Operator as O;
     match operator {
         O::F32Add
@@ -125,6 +137,144 @@ pub(crate) fn computes(operator: &Operator<'_>) -> Option<Float> {
     }
 }
 
+/// The kind of the scalar on top of the stack of which an instruction shows sign or payload, should it
+/// be a NaN.
+fn shows(operator: &Operator<'_>) -> Option<Float> {
+    use Operator as O;
+    match operator {
+        O::F32Store { .. }
+        | O::I32ReinterpretF32
+        | O::F32Copysign
+        | O::F32x4Splat
+        | O::F32x4ReplaceLane { .. } => Some(Float::F32),
+        O::F64Store { .. }
+        | O::I64ReinterpretF64
+        | O::F64Copysign
+        | O::F64x2Splat
+        | O::F64x2ReplaceLane { .. } => Some(Float::F64),
+        _ => None,
+    }
+}
+
+/// Where NaNs are made canonical.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Places {
+    /// Behind all instructions that may compute one.
+    Computed,
+    /// Of scalars, before the instructions that would show which NaN it is.
+    Shown,
+}
+
+impl Places {
+    /// What is made canonical before an instruction: the value on top of the stack.
+    pub(crate) fn before(self, operator: &Operator<'_>) -> Option<Float> {
+        match self {
+            Places::Computed => None,
+            Places::Shown => shows(operator),
+        }
+    }
+
+    /// What is made canonical behind an instruction: its result.
+    pub(crate) fn behind(self, operator: &Operator<'_>) -> Option<Float> {
+        let scalar = |float: &Float| matches!(float, Float::F32 | Float::F64);
+        computes(operator).filter(|float| self == Places::Computed || !scalar(float))
+    }
+}
+
+/// The binary of a module, `wasm`, with NaNs made canonical in these places. Whatever else there is
+/// keeps its index.
+///
+/// # Errors
+/// What the parser says; not for a module that is valid.
+pub(crate) fn canonicalised(
+    module: &Module,
+    wasm: &[u8],
+    places: Places,
+) -> Result<Vec<u8>, String> {
+    let mut pass = Pass {
+        module,
+        places,
+        next: module.imported_functions(),
+    };
+    let mut encoded = wasm_encoder::Module::new();
+    pass.parse_core_module(&mut encoded, wasmparser::Parser::new(0), wasm)
+        .map_err(|error| error.to_string())?;
+    Ok(encoded.finish())
+}
+
+struct Pass<'m> {
+    module: &'m Module,
+    places: Places,
+    /// The index of the function whose body comes next.
+    next: u32,
+}
+
+impl Reencode for Pass<'_> {
+    type Error = Infallible;
+
+    copy_custom_sections!();
+
+    fn parse_function_body(
+        &mut self,
+        code: &mut wasm_encoder::CodeSection,
+        function: wasmparser::FunctionBody<'_>,
+    ) -> Result<(), Error<Infallible>> {
+        let params = self.module.function_type(self.next).params.len() as u32;
+        self.next += 1;
+        let source = function.as_bytes();
+        let start = function.range().start;
+        let mut found = Vec::new();
+        let mut operators = function.get_operators_reader()?;
+        let first = (operators.original_position() - start) as usize;
+        while !operators.eof() {
+            let from = (operators.original_position() - start) as usize;
+            let operator = operators.read()?;
+            let to = (operators.original_position() - start) as usize;
+            if let Some(float) = self.places.before(&operator) {
+                found.push((from, float));
+            }
+            if let Some(float) = self.places.behind(&operator) {
+                found.push((to, float));
+            }
+        }
+        if found.is_empty() {
+            code.raw(source);
+            return Ok(());
+        }
+
+        let mut locals = Vec::new();
+        let mut count = params;
+        for local in function.get_locals_reader()? {
+            let (times, ty) = local?;
+            locals.push((times, self.val_type(ty)?));
+            count += times;
+        }
+        // A local of every type that is needed, behind all others.
+        let mut scratch: Vec<(ValType, u32)> = Vec::new();
+        for (_, float) in &found {
+            if scratch.iter().all(|(ty, _)| *ty != float.ty()) {
+                scratch.push((float.ty(), count));
+                locals.push((1, float.ty()));
+                count += 1;
+            }
+        }
+        let mut body = Function::new(locals);
+        let mut copied = first;
+        for (place, float) in found {
+            body.raw(source[copied..place].iter().copied());
+            copied = place;
+            if let Some((_, local)) = scratch.iter().find(|(ty, _)| *ty == float.ty()) {
+                for instruction in float.canonicalisation(*local) {
+                    body.instruction(&instruction);
+                }
+            }
+        }
+        body.raw(source[copied..].iter().copied());
+        code.function(&body);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +287,81 @@ mod tests {
         assert_eq!(
             computes(&Operator::F32x4DemoteF64x2Zero),
             Some(Float::F32x4)
+        );
+    }
+
+    #[test]
+    fn results_are_checked_where_they_are_made() {
+        let wasm = wat::parse_str(
+            r#"(module
+                (import "m" "f" (func))
+                (func (param i64) (result i32) (local f32 i32)
+                    (i32.reinterpret_f32 (f32.neg (f32.div (local.get 1) (f32.const 0)))))
+                (func (param v128) (result v128)
+                    (f32x4.convert_i32x4_s (f64x2.sqrt (f32x4.mul (local.get 0) (local.get 0)))))
+                (func (param f32) (result f32) (f32.abs (local.get 0))))"#,
+        )
+        .unwrap();
+        let module = Module::from_wasm(&wasm, None).unwrap();
+        let wasm = canonicalised(&module, &wasm, Places::Computed).unwrap();
+        assert!(wasmparser::validate(&wasm).is_ok());
+        let text = wasmprinter::print_bytes(&wasm).unwrap();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let divided = [
+            "f32.div",
+            "local.tee 3",
+            "f32.const nan (;=NaN;)",
+            "local.get 3",
+            "local.get 3",
+            "f32.eq",
+            "select",
+            "f32.neg",
+        ];
+        assert!(lines.windows(8).any(|it| it == divided), "{text}");
+        let selects = lines.iter().filter(|line| **line == "select").count();
+        let vectors = lines.iter().filter(|line| **line == "v128.bitselect");
+        assert_eq!((selects, vectors.count()), (1, 2));
+        // One local of a type serves all.
+        assert!(text.contains("local.tee 1") && !text.contains("local.tee 2"));
+    }
+
+    #[test]
+    fn scalars_are_checked_where_they_are_shown() {
+        let wasm = wat::parse_str(
+            r#"(module
+                (memory 1)
+                (func (param f32 f64) (result v128)
+                    (f32.store (i32.const 0) (f32.sqrt (f32.neg (local.get 0))))
+                    (f64.store (i32.const 0) (f64.mul (local.get 1) (local.get 1)))
+                    (f32x4.mul
+                        (f32x4.splat (f32.copysign (local.get 0) (f32.demote_f64 (local.get 1))))
+                        (v128.const i32x4 0 0 0 0)))
+                (func (param f64) (result i64 f64)
+                    (i64.reinterpret_f64 (f64.add (local.get 0) (local.get 0)))
+                    (f64.add (local.get 0) (local.get 0))))"#,
+        )
+        .unwrap();
+        let module = Module::from_wasm(&wasm, None).unwrap();
+        let wasm = canonicalised(&module, &wasm, Places::Shown).unwrap();
+        assert!(wasmparser::validate(&wasm).is_ok());
+        let text = wasmprinter::print_bytes(&wasm).unwrap();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let before: Vec<&str> = lines
+            .windows(2)
+            .filter(|pair| pair[0] == "select" || pair[0] == "v128.bitselect")
+            .map(|pair| pair[1])
+            .collect();
+        assert_eq!(
+            before,
+            [
+                "f32.store",
+                "f64.store",
+                "f32.copysign",
+                "f32x4.splat",
+                ")",
+                "i64.reinterpret_f64"
+            ],
+            "{text}"
         );
     }
 }

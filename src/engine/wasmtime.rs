@@ -12,7 +12,6 @@
 //! segments will not fit has the rest of them made passive (`segments.rs`): Wasmtime hands out
 //! no instance where instantiation fails, and what failed instances left behind could not be seen.
 
-mod canonical;
 mod config;
 mod functions;
 mod host;

@@ -31,8 +31,8 @@ impl CallPlan {
 /// Adds calls of every function that `instance`'s module defines: those it exports first, in the
 /// order of its exports, then the others, and all over again in each round.
 pub fn add_calls(builder: &mut CaseBuilder, instance: u32, plan: CallPlan, rng: &mut Rng) {
-    // Where engines leave NaNs as they come, the module canonicalises what it computes, but not
-    // what it is given.
+    // Where engines leave NaNs as they come, the module canonicalises what it shows of scalars, but
+    // not the vectors that it is given.
     let any_nan = builder.case().settings.canonicalise_nans;
     let order = call_order(builder.module_of(instance));
     let calls = order

@@ -18,7 +18,7 @@ mod statements;
 use super::beyond::Beyond;
 use super::calls::CallPlan;
 use super::source::Source;
-use super::{GenerateError, Generated};
+use super::{GenerateError, Generated, nans_hidden};
 use crate::case::Settings;
 
 /// About how many loop iterations a call may come to.
@@ -28,12 +28,10 @@ const MOST_WORK: u32 = 800;
 pub(super) fn module(
     beyond: Beyond,
     source: &mut Source<'_>,
-    settings: &mut Settings,
+    settings: &Settings,
 ) -> Result<Generated, GenerateError> {
-    // Programs store what they compute: a NaN's payload would show.
-    settings.canonicalise_nans = true;
     Ok(Generated {
-        wasm: program::module(beyond, source),
+        wasm: nans_hidden(program::module(beyond, source), settings)?,
         plan: CallPlan {
             budget: 8,
             rounds: 3,

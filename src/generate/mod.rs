@@ -53,6 +53,7 @@ use std::str::FromStr;
 
 use crate::case::link::CaseBuilder;
 use crate::case::module::{DecodeError, Module};
+use crate::case::nans::{self, Places};
 use crate::case::wast::case_from_file;
 use crate::case::{Case, Settings};
 use beyond::Beyond;
@@ -308,6 +309,15 @@ struct Generated {
     plan: CallPlan,
 }
 
+/// A module that shows of no NaN which one it is, if engines leave NaNs as they come.
+fn nans_hidden(wasm: Vec<u8>, settings: &Settings) -> Result<Vec<u8>, GenerateError> {
+    if settings.canonicalise_nans {
+        return Ok(wasm);
+    }
+    let module = Module::from_wasm(&wasm, None)?;
+    nans::canonicalised(&module, &wasm, Places::Shown).map_err(GenerateError)
+}
+
 fn generate(
     generator: Generator,
     header: &Header,
@@ -497,6 +507,35 @@ mod tests {
         let mut other = data.clone();
         other[60] ^= 0x80;
         assert_eq!(settings, calls(&other).0);
+    }
+
+    #[test]
+    fn nans_stay_as_they_come_until_they_show() {
+        let hidden = ["local.tee", "select"];
+        for generator in [Generator::WasmSmith, Generator::SingleOp, Generator::Loops] {
+            let mut left = 0;
+            for seed in 0..150 {
+                let mut data = vec![0; 600];
+                rng::Rng::new(seed).fill(&mut data);
+                (data[1], data[7]) = (0, 255);
+                let Ok(case) = case_from_bytes_with(&data, Generators::only(generator)) else {
+                    continue;
+                };
+                assert!(!case.settings.canonicalise_nans);
+                let text = wasmprinter::print_bytes(&case.modules[0].wasm).expect("valid");
+                let lines: Vec<&str> = text.lines().map(str::trim).collect();
+                for pair in lines.windows(2) {
+                    let computes = ["f32.add", "f64.add", "f32.div", "f64.mul", "f64.sqrt"];
+                    left +=
+                        u32::from(computes.contains(&pair[0]) && !pair[1].starts_with(hidden[0]));
+                    let vector = pair[0].starts_with("f32x4.mul") || pair[0] == "f64x2.add";
+                    assert!(!vector || pair[1].starts_with(hidden[0]), "{text}");
+                    let shows = pair[1] == "i32.reinterpret_f32" || pair[1] == "f64.copysign";
+                    assert!(!shows || pair[0] == hidden[1], "{text}");
+                }
+            }
+            assert!(left > 20, "{generator}: {left}");
+        }
     }
 
     #[test]

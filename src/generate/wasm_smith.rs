@@ -31,8 +31,8 @@ pub(super) fn module(
         flow: rng.range(80, 100),
         stores: rng.below(60),
         loads: rng.below(20),
-        // wasm-smith has a pass for this that leaves out promotions and demotions, and sees
-        // nothing of what is added afterwards.
+        // wasm-smith has a pass for this that hides every NaN at once, leaves out promotions and
+        // demotions, and sees nothing of what is added afterwards.
         canonicalise: !settings.canonicalise_nans,
         externref: rng.percent(EXTERNREF_PERCENT),
         table_min: rng.range(4, 20),

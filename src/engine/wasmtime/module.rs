@@ -13,10 +13,10 @@ use std::borrow::Cow;
 use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{ExportKind, ExportSection};
 
-use super::canonical::canonicalised;
 use crate::case::Module;
 use crate::case::custom::copy_custom_sections;
 use crate::case::module::{ConstExpr, ConstOp};
+use crate::case::nans::{Places, canonicalised};
 
 /// A module as Wasmtime gets it, and under which name each imported function is exported in it.
 pub struct Prepared<'m> {
@@ -37,7 +37,7 @@ pub fn prepare<'m>(
     canonicalise: bool,
 ) -> Result<Prepared<'m>, String> {
     let wasm = match canonicalise {
-        true => Cow::Owned(canonicalised(module, &wasm)?),
+        true => Cow::Owned(canonicalised(module, &wasm, Places::Computed)?),
         false => wasm,
     };
     let mut names = Vec::new();

@@ -5,7 +5,7 @@ use wasm_encoder::{BlockType, Encode, Instruction, ValType};
 use wasmparser::{FunctionBody, Operator};
 
 use super::{ENTRY_COST, Pass, Result_};
-use crate::case::nans::computes;
+use crate::case::nans::{Float, Places};
 
 /// Fuel is charged in units of this many bytes of a bulk operation.
 const BULK_BYTES_LOG2: i32 = 8;
@@ -171,8 +171,19 @@ impl Pass<'_> {
         ]);
     }
 
+    /// Makes the value on top of the stack canonical, should it be a NaN.
+    pub(super) fn canonicalise(&self, body: &mut Body, float: Float) {
+        if self.temper.canonicalise {
+            let local = body.scratch(float.ty(), 0);
+            body.extend(&float.canonicalisation(local));
+        }
+    }
+
     fn rewrite(&mut self, body: &mut Body, operator: Operator<'_>, bytes: &[u8]) -> Result_<()> {
         use Operator as O;
+        if let Some(float) = Places::Shown.before(&operator) {
+            self.canonicalise(body, float);
+        }
         match operator {
             O::Loop { blockty } | O::Block { blockty } | O::If { blockty } => {
                 let header = matches!(operator, O::Loop { .. });
@@ -223,11 +234,8 @@ impl Pass<'_> {
         if !replaced {
             body.code.extend_from_slice(bytes);
         }
-        if self.temper.canonicalise
-            && let Some(float) = computes(&operator)
-        {
-            let local = body.scratch(float.ty(), 0);
-            body.extend(&float.canonicalisation(local));
+        if let Some(float) = Places::Shown.behind(&operator) {
+            self.canonicalise(body, float);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use wasmparser::Operator;
 use super::body::Body;
 use super::{GROUP, Pass, SLOTS_OF_TYPE};
 use crate::case::module::ValType as Number;
+use crate::case::nans::Float;
 use crate::generate::sketch::{load_of, store_of};
 
 impl Pass<'_> {
@@ -72,7 +73,7 @@ impl Pass<'_> {
         {
             body.push(address);
             body.push(Instruction::LocalGet(local));
-            body.push(store_of(ty, memory, 0));
+            self.store(body, ty, memory);
         }
     }
 
@@ -90,8 +91,18 @@ impl Pass<'_> {
             body.push(Instruction::LocalTee(value));
             body.push(address);
             body.push(Instruction::LocalGet(value));
-            body.push(store_of(ty, memory, 0));
+            self.store(body, ty, memory);
         }
+    }
+
+    /// Stores the value on top of the stack, whose bits show then.
+    fn store(&self, body: &mut Body, ty: Number, memory: u32) {
+        match ty {
+            Number::F32 => self.canonicalise(body, Float::F32),
+            Number::F64 => self.canonicalise(body, Float::F64),
+            _ => {}
+        }
+        body.push(store_of(ty, memory, 0));
     }
 
     /// A memory and a constant address at which any value fits: low, or at its end.

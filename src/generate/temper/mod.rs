@@ -54,7 +54,7 @@ pub struct Temper {
     pub stores: u32,
     /// In how many of 100 places a value is loaded from memory in the place of a variable's.
     pub loads: u32,
-    /// Whether every computed NaN is made canonical.
+    /// Whether NaNs are made canonical where their bits would show.
     pub canonicalise: bool,
     /// Whether `externref` may stay; if not, it becomes `funcref` everywhere.
     pub externref: bool,
