@@ -1,5 +1,10 @@
 //! What the host provides for an import: the items of the specification's `spectest` module, or,
 //! where the settings ask for it, an item made to measure.
+//!
+//! Imports of one name share an item where they ask for the same type. A memory or table whose name
+//! ends in `+` and a number is larger by so many pages or elements than the first that asks for it says,
+//! as far as its maximum allows, and may grow by as many if that has none; and it is shared by all
+//! imports of its name that its limits match.
 
 use std::collections::HashMap;
 
@@ -55,7 +60,7 @@ impl Provider {
         Some(self.existing_or(
             items,
             import,
-            |kind| request.same_type(kind),
+            |kind| request.same_type(kind) || more(&import.name) > 0 && request.matches(kind),
             |provider, items| provider.make(items, settings, import, request),
         ))
     }
@@ -104,14 +109,20 @@ impl Provider {
                 ty: ty.clone(),
                 function: host_function(import, ty, settings),
             },
-            Request::Memory(ty) => HostItemKind::Memory {
-                ty,
-                patterned: true,
-            },
-            Request::Table(ty) => HostItemKind::Table {
-                ty,
-                elements: self.table_elements(items, ty),
-            },
+            Request::Memory(mut ty) => {
+                (ty.min, ty.max) = larger((ty.min, ty.max), more(&import.name));
+                HostItemKind::Memory {
+                    ty,
+                    patterned: true,
+                }
+            }
+            Request::Table(mut ty) => {
+                (ty.min, ty.max) = larger((ty.min, ty.max), more(&import.name));
+                HostItemKind::Table {
+                    ty,
+                    elements: self.table_elements(items, ty),
+                }
+            }
             Request::Global(ty) => HostItemKind::Global {
                 ty,
                 value: self.global_value(items, settings, import, ty.value),
@@ -221,6 +232,44 @@ impl<'a> Request<'a> {
             _ => false,
         }
     }
+
+    /// Whether a memory or table may be imported at the type asked for.
+    fn matches(&self, kind: &HostItemKind) -> bool {
+        match (self, kind) {
+            (Request::Table(asked), HostItemKind::Table { ty, .. }) => {
+                asked.element == ty.element
+                    && limits_match((ty.min, ty.max), (asked.min, asked.max))
+            }
+            (Request::Memory(asked), HostItemKind::Memory { ty, .. }) => {
+                asked.memory64 == ty.memory64
+                    && limits_match((ty.min, ty.max), (asked.min, asked.max))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// By how much a memory or table of this name is larger than its import asks for.
+fn more(name: &str) -> u64 {
+    let number = name
+        .rsplit_once('+')
+        .map(|(_, number)| number.parse::<u8>());
+    number.and_then(Result::ok).map_or(0, u64::from)
+}
+
+/// Limits that match others and are larger by `more`, where there is room.
+fn larger((min, max): (u64, Option<u64>), more: u64) -> (u64, Option<u64>) {
+    match (more, max) {
+        (0, _) => (min, max),
+        (_, Some(max)) => ((min + more).min(max), Some(max)),
+        (_, None) => (min + more, Some(min + 2 * more)),
+    }
+}
+
+/// Whether limits match those of an import (core specification, "Matching", "Limits").
+fn limits_match((min, max): (u64, Option<u64>), asked: (u64, Option<u64>)) -> bool {
+    let within = |most| max.is_some_and(|max| max <= most);
+    min >= asked.0 && asked.1.is_none_or(within)
 }
 
 /// What an imported function does: those of module `parallax` have a fixed meaning if their type
@@ -321,6 +370,42 @@ mod tests {
             ],
         );
         assert_eq!(case.host_items.len(), 4);
+    }
+
+    #[test]
+    fn names_that_ask_for_more_get_it_and_share_what_matches() {
+        let case = case(
+            0,
+            &[
+                r#"(module (import "a" "m+2" (memory 1)) (import "a" "m+2" (memory 2))
+                    (import "a" "m+2" (memory 4)) (import "a" "m+2" (memory 1 4))
+                    (import "a" "n+2" (memory 1 2)) (import "a" "t+3" (table 4 9 externref)))"#,
+                r#"(module (import "a" "m+2" (memory 0 5)) (import "a" "n+2" (memory 1))
+                    (import "a" "t+3" (table 6 12 externref)) (import "a" "t+3" (table 6 funcref))
+                    (import "a" "t+3" (table 1 8 externref)))"#,
+            ],
+        );
+        let limits: Vec<(u64, Option<u64>)> = case
+            .host_items
+            .iter()
+            .filter_map(|item| match &item.kind {
+                HostItemKind::Memory { ty, .. } => Some((ty.min, ty.max)),
+                HostItemKind::Table { ty, .. } => Some((ty.min, ty.max)),
+                _ => None,
+            })
+            .collect();
+        let made = [
+            (3, Some(5)),
+            // Of four pages at least, and of four at most: neither is the one above.
+            (6, Some(8)),
+            (3, Some(4)),
+            (2, Some(2)),
+            (7, Some(9)),
+            // Of functions, and of eight elements at most.
+            (9, Some(12)),
+            (4, Some(8)),
+        ];
+        assert_eq!(limits, made);
     }
 
     #[test]

@@ -510,6 +510,29 @@ mod tests {
     }
 
     #[test]
+    fn the_host_gives_more_than_is_asked_for_at_times() {
+        use crate::case::host::HostItemKind;
+        for generator in [Generator::SingleOp, Generator::Loops, Generator::References] {
+            let larger = (0..400).filter(|seed| {
+                let mut data = vec![0; 600];
+                rng::Rng::new(*seed).fill(&mut data);
+                let case = case_from_bytes_with(&data, Generators::only(generator));
+                case.is_ok_and(|case| {
+                    case.host_items.iter().any(|item| {
+                        let limited = matches!(
+                            item.kind,
+                            HostItemKind::Memory { .. } | HostItemKind::Table { .. }
+                        );
+                        limited && item.name.contains('+')
+                    })
+                })
+            });
+            let count = larger.count();
+            assert!((10..120).contains(&count), "{generator}: {count} of 400");
+        }
+    }
+
+    #[test]
     fn nans_stay_as_they_come_until_they_show() {
         let hidden = ["local.tee", "select"];
         for generator in [Generator::WasmSmith, Generator::SingleOp, Generator::Loops] {

@@ -9,8 +9,13 @@ use super::GenerateError;
 use super::rng::Rng;
 use crate::case::module::{Extern, ImportKind, Module};
 
+/// How many of 100 imports of memories and tables have a smaller minimum, if they can, and how many a larger
+/// maximum.
+const WIDER_PERCENT: u32 = 30;
+
 /// Rewrites the imports of `second` that `first` could satisfy, most of them, to import from
-/// `module_name` what `first` exports. Memories and tables get the limits of what they import.
+/// `module_name` what `first` exports. Memories and tables get the limits of what they import, or wider
+/// ones, which match.
 ///
 /// Both are decoded binaries; `first` must export under the names it came with all that is to be
 /// found.
@@ -64,7 +69,7 @@ impl<'a> Relink<'a> {
             })
     }
 
-    fn import_type(&self, item: Extern, wanted: ImportKind) -> Option<EntityType> {
+    fn import_type(&mut self, item: Extern, wanted: ImportKind) -> Option<EntityType> {
         let first = self.first;
         match (item, wanted) {
             (Extern::Func(function), ImportKind::Func(ty)) => {
@@ -73,10 +78,15 @@ impl<'a> Relink<'a> {
             }
             (Extern::Memory(memory), ImportKind::Memory(wanted)) => {
                 let there = first.memories[memory as usize];
-                let fits = there.memory64 == wanted.memory64 && there.min >= wanted.min;
-                fits.then_some(EntityType::Memory(wasm_encoder::MemoryType {
-                    minimum: there.min,
-                    maximum: there.max,
+                if there.memory64 != wanted.memory64 || there.min < wanted.min {
+                    return None;
+                }
+                // What addresses reach, in pages.
+                let most = if there.memory64 { 1 << 48 } else { 1 << 16 };
+                let (minimum, maximum) = self.wider((there.min, there.max), wanted.min, most);
+                Some(EntityType::Memory(wasm_encoder::MemoryType {
+                    minimum,
+                    maximum,
                     memory64: there.memory64,
                     shared: false,
                     page_size_log2: None,
@@ -84,11 +94,15 @@ impl<'a> Relink<'a> {
             }
             (Extern::Table(table), ImportKind::Table(wanted)) => {
                 let there = first.tables[table as usize];
-                let fits = there.element == wanted.element && there.min >= wanted.min;
-                fits.then_some(EntityType::Table(wasm_encoder::TableType {
+                if there.element != wanted.element || there.min < wanted.min {
+                    return None;
+                }
+                let most = u64::from(u32::MAX);
+                let (minimum, maximum) = self.wider((there.min, there.max), wanted.min, most);
+                Some(EntityType::Table(wasm_encoder::TableType {
                     element_type: super::sketch::reference(there.element),
-                    minimum: there.min,
-                    maximum: there.max,
+                    minimum,
+                    maximum,
                     table64: false,
                     shared: false,
                 }))
@@ -103,6 +117,30 @@ impl<'a> Relink<'a> {
             }
             _ => None,
         }
+    }
+}
+
+impl Relink<'_> {
+    /// Limits that something with these limits matches, no smaller than `wanted` and no larger than
+    /// `most`: often the same.
+    fn wider(
+        &mut self,
+        (min, max): (u64, Option<u64>),
+        wanted: u64,
+        most: u64,
+    ) -> (u64, Option<u64>) {
+        let less = u64::from(self.rng.below((min - wanted).min(1_000) as u32 + 1));
+        let min = match self.rng.percent(WIDER_PERCENT) {
+            true => min - less,
+            false => min,
+        };
+        let more = u64::from(self.rng.range(1, 4));
+        let max = match max {
+            Some(_) if self.rng.percent(WIDER_PERCENT / 2) => None,
+            Some(max) if self.rng.percent(WIDER_PERCENT) => Some((max + more).min(most)),
+            same => same,
+        };
+        (min, max)
     }
 }
 
@@ -162,6 +200,7 @@ mod tests {
         );
         // Each import is rewritten in most draws: take what some draw does.
         let mut linked = [false; 6];
+        let mut limits = Vec::new();
         for seed in 0..50 {
             let wasm = relink(&second, &first, "first", Rng::new(seed)).expect("relinked");
             let relinked = Module::from_wasm(&wasm, None).expect("valid");
@@ -172,10 +211,16 @@ mod tests {
                 if let ImportKind::Memory(memory) = import.kind
                     && import.module == "first"
                 {
-                    assert_eq!((memory.min, memory.max), (2, Some(5)));
+                    assert!((1..=2).contains(&memory.min), "{memory:?}");
+                    assert!(memory.max.is_none_or(|max| max >= 5), "{memory:?}");
+                    limits.push((memory.min, memory.max));
                 }
             }
         }
+        for wanted in [(2, Some(5)), (1, Some(5)), (2, None)] {
+            assert!(limits.contains(&wanted), "{limits:?}");
+        }
+        assert!(limits.iter().any(|(_, max)| max.is_some_and(|max| max > 5)));
         // The table is too small, and `parallax.take` means something.
         assert_eq!(linked, [true, false, true, false, true, false]);
     }

@@ -10,13 +10,19 @@ use wasm_encoder::{
 };
 
 use super::rng::Rng;
+use super::source::Source;
 use crate::case::module::{FuncType, MemoryType, ValType};
 use parallax_oracles::Value;
+
+/// Of how many of 100 modules what is imported is larger than what is asked for.
+const MORE_PERCENT: u32 = 20;
 
 /// A module. What is imported must be added before what is defined of the same kind, as index
 /// spaces want it; indices are given out in order.
 #[derive(Default)]
 pub struct Sketch {
+    /// By how much imported memories and tables are larger than what is asked for.
+    more: u32,
     types: Vec<FuncType>,
     imports: ImportSection,
     functions: Vec<u32>,
@@ -126,7 +132,8 @@ impl Sketch {
         };
         match origin {
             Origin::Imported => {
-                self.imports.import("host", name, EntityType::Memory(ty));
+                let name = self.imported(name);
+                self.imports.import("host", &name, EntityType::Memory(ty));
             }
             Origin::Defined => {
                 self.memories.memory(ty);
@@ -134,6 +141,21 @@ impl Sketch {
         }
         self.memory_count += 1;
         self.memory_count - 1
+    }
+
+    /// The name under which the host has a memory or table as large as it is to be.
+    fn imported(&self, name: &str) -> String {
+        match self.more {
+            0 => name.to_string(),
+            more => format!("{name}+{more}"),
+        }
+    }
+
+    /// Has what is imported from now on be larger than what is asked for, at times.
+    pub fn draw_more(&mut self, source: &mut Source<'_>) {
+        if source.percent(MORE_PERCENT) {
+            self.more = source.range(1, 2);
+        }
     }
 
     /// Adds a table; sizes in elements.
@@ -153,7 +175,7 @@ impl Sketch {
         };
         match origin {
             Origin::Imported => {
-                let name = format!("table{}", self.table_count);
+                let name = self.imported(&format!("table{}", self.table_count));
                 self.imports.import("host", &name, EntityType::Table(ty));
             }
             Origin::Defined => {

@@ -162,6 +162,7 @@ impl Program {
             }
         };
 
+        self.sketch.draw_more(source);
         self.pages = *source.pick(&[1, 1, 2, 3]);
         let mut memory = origin(40, source);
         self.memory(memory, source);

@@ -169,6 +169,7 @@ impl Program {
 
     /// Adds tables of both types, imported ones first.
     fn tables(&mut self, source: &mut Source<'_>) {
+        self.sketch.draw_more(source);
         let objects = source.range(1, 3);
         let total = objects + source.range(1, 2);
         let imported = if source.percent(50) {

@@ -78,6 +78,7 @@ fn memories(sketch: &mut Sketch, beyond: Beyond, source: &mut Source<'_>) -> Vec
         true => source.range(2, 3),
         false => 1,
     };
+    sketch.draw_more(source);
     let mut memories: Vec<Memory> = Vec::new();
     let mut imported = true;
     for index in 0..count {

@@ -68,6 +68,7 @@ fn signatures(beyond: Beyond) -> &'static [(&'static [ValType], &'static [ValTyp
 fn tables(sketch: &mut Sketch, element: ValType, source: &mut Source<'_>) -> Vec<u32> {
     let count = source.range(1, 3);
     let imported = source.below(count + 1);
+    sketch.draw_more(source);
     (0..count)
         .map(|table| {
             let origin = if table < imported {
