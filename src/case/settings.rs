@@ -309,11 +309,17 @@ pub enum MemoryStyle {
     /// The whole index space is reserved up front; the base never moves and bounds are guarded
     /// by unmapped pages.
     Static,
-    /// A memory whose maximum is at most 16 pages has 1 MiB reserved up front: code checks against
-    /// that constant, and unmapped pages guard the rest. Other memories are dynamic.
+    /// A memory whose maximum is at most [`MemoryStyle::SMALL_PAGES`] has as much reserved up front:
+    /// code checks against that constant, and unmapped pages guard the rest. Other memories are dynamic.
     StaticSmall,
     /// The bound is loaded on each access, and growing moves the memory.
     Dynamic,
+}
+
+impl MemoryStyle {
+    /// Pages reserved for a memory in style [`MemoryStyle::StaticSmall`]. So few that a memory can have
+    /// all of them, and the check against the constant alone decides.
+    pub const SMALL_PAGES: u64 = 4;
 }
 
 /// What the destructor of a host object does when the object is dropped. No engine's visible state

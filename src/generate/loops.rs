@@ -108,6 +108,34 @@ mod tests {
         assert!((30..300).contains(&count), "{count} of 2000");
     }
 
+    /// Of how many programs the lines of text have something.
+    fn programs_with(seeds: u64, has: impl Fn(&[&str]) -> bool) -> usize {
+        let shows = |seed: &u64| {
+            let text = wasmprinter::print_bytes(wasm(*seed)).expect("valid");
+            has(&text.lines().map(str::trim).collect::<Vec<_>>())
+        };
+        (0..seeds).filter(shows).count()
+    }
+
+    #[test]
+    fn memories_come_to_what_is_reserved_for_a_small_one() {
+        let fills = programs_with(1_000, |lines| {
+            let full = |window: &[&str]| {
+                window[0] == "i32.const 4"
+                    && window[1..]
+                        .iter()
+                        .any(|line| line.starts_with("memory.size"))
+            };
+            lines.windows(3).any(full)
+        });
+        let largest = programs_with(1_000, |lines| {
+            let memories = lines.iter().filter(|line| line.contains("(memory"));
+            memories.into_iter().any(|line| line.contains(" 4)"))
+        });
+        assert!((20..300).contains(&fills), "{fills}");
+        assert!((100..700).contains(&largest), "{largest}");
+    }
+
     #[test]
     fn programs_are_valid() {
         for seed in 0..1_500 {

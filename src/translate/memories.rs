@@ -14,9 +14,6 @@ use crate::score::Fault;
 /// Bytes of a WebAssembly page.
 pub const PAGE_BYTES: u64 = 1 << 16;
 
-/// Pages reserved for a memory in style [`MemoryStyle::StaticSmall`].
-pub const SMALL_PAGES: u64 = 16;
-
 /// How one memory is laid out, which generated code and the runtime must agree on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MemoryPlan {
@@ -37,9 +34,11 @@ impl MemoryPlan {
     pub fn new(style: MemoryStyle, ty: &MemoryType) -> MemoryPlan {
         match style {
             MemoryStyle::Static => MemoryPlan::Static { bound: 1 << 32 },
-            MemoryStyle::StaticSmall if ty.max.is_some_and(|max| max <= SMALL_PAGES) => {
+            MemoryStyle::StaticSmall
+                if ty.max.is_some_and(|max| max <= MemoryStyle::SMALL_PAGES) =>
+            {
                 MemoryPlan::Static {
-                    bound: SMALL_PAGES * PAGE_BYTES,
+                    bound: MemoryStyle::SMALL_PAGES * PAGE_BYTES,
                 }
             }
             MemoryStyle::StaticSmall | MemoryStyle::Dynamic => MemoryPlan::Dynamic,

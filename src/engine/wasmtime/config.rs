@@ -11,11 +11,12 @@ use super::Flavour;
 use crate::case::Settings;
 use crate::case::settings::{MemoryStyle, OptLevel as Level};
 use crate::runtime::entry::WASM_STACK_BYTES;
+use crate::translate::memories::PAGE_BYTES;
 
 /// Bytes of address space that 32-bit addresses reach.
 const ADDRESSABLE_BYTES: u64 = 4 << 30;
 /// Bytes that are reserved for a small memory.
-const SMALL_BYTES: u64 = 1 << 20;
+const SMALL_BYTES: u64 = MemoryStyle::SMALL_PAGES * PAGE_BYTES;
 
 /// What a Wasmtime engine is made for. Cases with equal knobs share one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

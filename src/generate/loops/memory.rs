@@ -1,16 +1,20 @@
 //! Statements that read and write memory, in step with the loop they are in.
 
-use wasm_encoder::Instruction;
+use wasm_encoder::{BlockType, Instruction};
 
 use super::program::sum;
 use super::statements::Writer;
 use crate::case::module::ValType;
+use crate::case::settings::MemoryStyle;
 use crate::generate::ops::{AccessCode, accesses};
 use crate::generate::sketch::{load_of, mem_arg_of, store_of};
 use crate::generate::source::Source;
 
 /// Bytes of a page.
 const PAGE: u32 = 0x1_0000;
+
+/// Pages that a memory has when it fills what is reserved for a small one.
+const SMALL_PAGES: u32 = MemoryStyle::SMALL_PAGES as u32;
 
 impl Writer<'_> {
     /// One of the memories. Nothing is drawn where there is no choice.
@@ -164,6 +168,9 @@ impl Writer<'_> {
     pub(super) fn grow(&mut self, source: &mut Source<'_>) {
         let variable = self.variable(ValType::I32, source);
         let memory = self.memory(source);
+        if source.percent(30) {
+            return self.fill_small(memory, variable, source);
+        }
         match self.counter {
             Some((counter, times)) => {
                 self.body.extend(&[
@@ -183,6 +190,54 @@ impl Writer<'_> {
             self.body.push(Instruction::MemorySize(memory));
             self.assign_pages(variable);
         }
+    }
+
+    /// Grows a memory to as many pages as are reserved for a small one, and if it has them then, accesses
+    /// its end, or what is just beyond.
+    fn fill_small(&mut self, memory: u32, variable: u32, source: &mut Source<'_>) {
+        self.length(SMALL_PAGES);
+        self.body.push(Instruction::MemorySize(memory));
+        self.body.push(match self.scope.memory64 {
+            true => Instruction::I64Sub,
+            false => Instruction::I32Sub,
+        });
+        self.body.push(Instruction::MemoryGrow(memory));
+        self.assign_pages(variable);
+        self.body.push(Instruction::MemorySize(memory));
+        self.length(SMALL_PAGES);
+        self.body.push(match self.scope.memory64 {
+            true => Instruction::I64Eq,
+            false => Instruction::I32Eq,
+        });
+        self.body.push(Instruction::If(BlockType::Empty));
+        let ty = *source.pick(self.scope.types());
+        let bytes = match ty {
+            ValType::V128 => 16,
+            ValType::I64 | ValType::F64 => 8,
+            _ => 4,
+        };
+        // The pointer adds up to 7, and is mostly 0 in all: as it is, at the end, beyond by a byte, and
+        // past the end altogether.
+        let end = SMALL_PAGES * PAGE - bytes - 7;
+        let place = end + *source.pick(&[0, 0, 0, 7, 7, 7, 8, 8 + bytes]);
+        let offset = *source.pick(&[0, 0, 8, PAGE]);
+        self.body.extend(&[
+            Instruction::LocalGet(self.pointer),
+            Instruction::I32Const(7),
+            Instruction::I32And,
+            Instruction::I32Const((place - offset) as i32),
+            Instruction::I32Add,
+        ]);
+        self.index();
+        if source.percent(50) {
+            self.body.push(load_of(ty, memory, u64::from(offset)));
+            let variable = self.variable(ty, source);
+            self.body.push(Instruction::LocalSet(variable));
+        } else {
+            self.scope.leaf(ty, &mut self.body, source);
+            self.body.push(store_of(ty, memory, u64::from(offset)));
+        }
+        self.body.push(Instruction::End);
     }
 
     /// Copies within memory, fills it, or copies from a segment; ranges overlap.

@@ -4,6 +4,7 @@ use wasm_encoder::{ConstExpr, Instruction};
 
 use super::statements::Writer;
 use crate::case::module::{MemoryType, ValType};
+use crate::case::settings::MemoryStyle;
 use crate::generate::beyond::Beyond;
 use crate::generate::expr::{Scope, types};
 use crate::generate::sketch::{Body, Origin, Sketch, computed_constant, constant_expression};
@@ -163,7 +164,7 @@ impl Program {
         };
 
         self.sketch.draw_more(source);
-        self.pages = *source.pick(&[1, 1, 2, 3]);
+        self.pages = *source.pick(&[1, 1, 1, 1, 2, 2, 3, 4]);
         let mut memory = origin(40, source);
         self.memory(memory, source);
         if self.beyond.multi_memory {
@@ -224,9 +225,12 @@ impl Program {
 
     /// Adds a memory.
     fn memory(&mut self, origin: Origin, source: &mut Source<'_>) {
-        let maximum = source
-            .percent(50)
-            .then(|| u64::from(self.pages + source.below(5)));
+        let maximum = match source.below(8) {
+            0..=3 => None,
+            // It can be grown to just what is reserved for a small memory.
+            4..=5 => Some(MemoryStyle::SMALL_PAGES.max(u64::from(self.pages))),
+            _ => Some(u64::from(self.pages + source.below(5))),
+        };
         let ty = MemoryType {
             min: u64::from(self.pages),
             max: maximum,

@@ -3,6 +3,7 @@
 use wasm_encoder::{BlockType, ConstExpr, Instruction};
 
 use crate::case::module::{MemoryType, ValType};
+use crate::case::settings::MemoryStyle;
 use crate::generate::beyond::Beyond;
 use crate::generate::expr::Scope;
 use crate::generate::ops::{ACCESSES, Access, AccessCode};
@@ -108,7 +109,9 @@ fn memory(
     beyond: Beyond,
     source: &mut Source<'_>,
 ) -> Memory {
-    let pages = *source.pick(&[1, 1, 1, 2, 3]);
+    // The last is as many as are reserved for a small memory.
+    let small = MemoryStyle::SMALL_PAGES as u32;
+    let pages = *source.pick(&[1, 1, 1, 1, 1, 2, 3, small]);
     let maximum = match source.below(3) {
         0 => None,
         1 => Some(u64::from(pages)),
