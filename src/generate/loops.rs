@@ -4,13 +4,15 @@
 //! across loop headers, memory that is walked, and code that is hot hardly occur. Here they are
 //! what a program consists of: accumulators of all types, strides that come near the end of the
 //! memory, dispatch by `br_table`, direct, indirect and host calls inside loops, blocks of several
-//! values, growth in the middle, imported next to defined state.
+//! values, growth in the middle, imported next to defined state; rarely, more values that live at once
+//! than there are registers, and a `br_table` of hundreds of targets.
 //!
 //! A program ends by construction. Loops count, and a function calls only functions made before
 //! it; one that it is given and calls through a table has a type that no function which makes such
 //! calls has. What a call costs is estimated, and no more is called in a loop than [`MOST_WORK`] allows.
 
 mod control;
+mod many;
 mod memory;
 mod program;
 mod statements;
@@ -134,6 +136,21 @@ mod tests {
         });
         assert!((20..300).contains(&fills), "{fills}");
         assert!((100..700).contains(&largest), "{largest}");
+    }
+
+    #[test]
+    fn some_programs_have_more_values_than_registers_and_some_many_targets() {
+        let words = |line: &str| line.split_ascii_whitespace().count();
+        let targets = programs_with(3_000, |lines| {
+            let mut tables = lines.iter().filter(|line| line.starts_with("br_table"));
+            tables.any(|line| words(line) > 190)
+        });
+        let values = programs_with(3_000, |lines| {
+            let mut locals = lines.iter().filter(|line| line.starts_with("(local "));
+            locals.any(|line| words(line) > 24)
+        });
+        assert!((5..60).contains(&targets), "{targets}");
+        assert!((5..60).contains(&values), "{values}");
     }
 
     #[test]

@@ -8,6 +8,9 @@ use crate::case::module::ValType;
 use crate::generate::sketch::encoded;
 use crate::generate::source::Source;
 
+/// One of so many switches has hundreds of targets.
+const MANY_TARGETS_ONE_IN: u32 = 64;
+
 impl Writer<'_> {
     /// Writes a condition: one that changes in the loop, or any.
     pub(super) fn condition(&mut self, source: &mut Source<'_>) {
@@ -77,21 +80,11 @@ impl Writer<'_> {
         for _ in 0..=cases {
             self.body.push(Instruction::Block(BlockType::Empty));
         }
-        let targets: Vec<u32> = (0..source.range(1, 6))
-            .map(|_| source.below(cases + 1))
-            .collect();
-        match self.counter {
-            Some((counter, _)) => {
-                self.body.push(Instruction::LocalGet(counter));
-            }
-            None => self
-                .scope
-                .expression(ValType::I32, 1, &mut self.body, source),
+        if source.below(MANY_TARGETS_ONE_IN) == 0 {
+            self.many_targets(cases + 1, source);
+        } else {
+            self.few_targets(cases + 1, source);
         }
-        self.body.push(Instruction::BrTable(
-            targets.as_slice().into(),
-            source.below(cases + 1),
-        ));
         self.depth += cases + 1;
         for case in 0..cases {
             self.body.push(Instruction::End);
@@ -103,6 +96,25 @@ impl Writer<'_> {
         }
         self.body.push(Instruction::End);
         self.depth -= 1;
+    }
+
+    /// Writes an index and a `br_table` of a few targets, of which there are `labels`.
+    fn few_targets(&mut self, labels: u32, source: &mut Source<'_>) {
+        let targets: Vec<u32> = (0..source.range(1, 6))
+            .map(|_| source.below(labels))
+            .collect();
+        match self.counter {
+            Some((counter, _)) => {
+                self.body.push(Instruction::LocalGet(counter));
+            }
+            None => self
+                .scope
+                .expression(ValType::I32, 1, &mut self.body, source),
+        }
+        self.body.push(Instruction::BrTable(
+            targets.as_slice().into(),
+            source.below(labels),
+        ));
     }
 
     /// A block that is left early, now and then.

@@ -41,7 +41,7 @@ impl Writer<'_> {
     }
 
     /// Writes the address that the pointer holds.
-    fn pointed(&mut self) {
+    pub(super) fn pointed(&mut self) {
         self.body.push(Instruction::LocalGet(self.pointer));
         self.index();
     }

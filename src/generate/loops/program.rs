@@ -52,6 +52,9 @@ const TAKING_FUNCTIONS: [(&[ValType], &[ValType]); 4] = [
 /// How many of 100 programs have functions that take a function, wherever it may be called.
 const TAKING_PERCENT: u32 = 60;
 
+/// One of so many programs has more values that live through a loop than there are registers.
+const PRESSED_ONE_IN: u32 = 150;
+
 /// How many of 100 programs have no vectors, for engines that lack them.
 const SCALAR_PERCENT: u32 = 25;
 
@@ -85,6 +88,8 @@ pub(super) struct Program {
     pub(super) vectors: bool,
     /// Whether functions that make indirect calls take a function.
     takes_functions: bool,
+    /// Whether more values than there are registers live through loops of these.
+    pressed: bool,
     /// Whether the memories are addressed by i64.
     pub(super) memory64: bool,
     pub(super) sketch: Sketch,
@@ -107,6 +112,7 @@ pub(super) fn module(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
         beyond,
         vectors: !source.percent(SCALAR_PERCENT),
         takes_functions: source.percent(TAKING_PERCENT),
+        pressed: source.below(PRESSED_ONE_IN) == 0,
         memory64: beyond.memory64 && source.percent(75),
         sketch: Sketch::default(),
         pages: 0,
@@ -264,11 +270,15 @@ impl Program {
         scope.vectors = self.vectors;
         scope.relaxed = self.beyond.relaxed_simd;
 
+        let pressed = self.pressed && !leaf;
         let mut writer = Writer::new(self, scope, body, pointer, leaf);
         let taken = params.iter().position(|ty| *ty == ValType::FuncRef);
         writer.taken = taken.map(|local| local as u32);
         writer.statements(1, 2, source);
-        writer.main_loop(source);
+        match pressed {
+            true => writer.pressed_loop(source),
+            false => writer.main_loop(source),
+        }
         if source.percent(15) {
             writer.main_loop(source);
         }

@@ -9,7 +9,7 @@ use crate::generate::expr::Scope;
 use crate::generate::sketch::Body;
 use crate::generate::source::{PieceKind, Source};
 
-/// Bytes of code beyond which a function gets no further statements.
+/// Bytes of code beyond which a function gets no further statements, without what is long by itself.
 const MOST_CODE: usize = 200;
 
 /// A function being written.
@@ -22,6 +22,8 @@ pub(super) struct Writer<'p> {
     /// The parameter that is a function, if there is one.
     pub(super) taken: Option<u32>,
     pub(super) leaf: bool,
+    /// Bytes of code beyond which there are no further statements.
+    pub(super) most_code: usize,
     /// How many times the current place is run, at most.
     pub(super) times: u32,
     /// Work so far, with what is called.
@@ -47,6 +49,7 @@ impl<'p> Writer<'p> {
             pointer,
             taken: None,
             leaf,
+            most_code: MOST_CODE,
             times: 1,
             work: 1,
             depth: 0,
@@ -74,7 +77,7 @@ impl<'p> Writer<'p> {
     pub(super) fn statements(&mut self, low: u32, high: u32, source: &mut Source<'_>) {
         for at in 0.. {
             let start = source.place();
-            let room = self.body.size() <= MOST_CODE;
+            let room = self.body.size() <= self.most_code;
             if !source.more(at, low, high, room) {
                 return;
             }
