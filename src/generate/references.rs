@@ -23,6 +23,7 @@
 mod control;
 mod objects;
 mod program;
+mod ranges;
 mod statements;
 
 use super::beyond::Beyond;
