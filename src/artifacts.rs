@@ -83,9 +83,9 @@ impl Artifacts {
             let path = self.folder.join(&name);
             match fs::symlink_metadata(&path) {
                 Ok(there) if is_same(&path, &there, contents) => return Ok(name),
-                Ok(_) => name = format!("{stem}-{number}.{extension}"),
+                Ok(there) if there.is_file() => name = format!("{stem}-{number}.{extension}"),
                 // It is free, or saving says what is wrong.
-                Err(_) => break,
+                _ => break,
             }
         }
         self.save(&name, contents).map(|_| name)
@@ -173,13 +173,15 @@ mod tests {
         };
         assert_eq!(keep("one"), "x.bin");
         assert_eq!(keep("two"), "x-2.bin");
-        // What is no file is not replaced either.
-        fs::create_dir(folder.join("x-3.bin")).expect("a folder");
-        assert_eq!(keep("six"), "x-4.bin");
-        for (contents, name) in [("one", "x.bin"), ("two", "x-2.bin"), ("six", "x-4.bin")] {
+        for (contents, name) in [("one", "x.bin"), ("two", "x-2.bin"), ("six", "x-3.bin")] {
             assert_eq!(keep(contents), name);
         }
-        assert_eq!(names(&folder), ["x-2.bin", "x-3.bin", "x-4.bin", "x.bin"]);
+        assert_eq!(names(&folder), ["x-2.bin", "x-3.bin", "x.bin"]);
+        // Nor is what is no file.
+        fs::create_dir(folder.join("x-4.bin")).expect("a folder");
+        artifacts
+            .keep("x", "bin", b"ten")
+            .expect_err("something is in the way");
         fs::remove_dir_all(folder).expect("it goes");
     }
 }

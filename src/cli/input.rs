@@ -237,8 +237,8 @@ pub fn name(path: &Path) -> String {
     }
 }
 
-/// Which sort of case a file is, if it may be one. Some names say so; those that fuzzers give say that
-/// any bytes will do. Of all else, and of standard input, the bytes do: a module starts with its magic, a
+/// Which sort of case a file is, if it may be one. Some names say so; those that fuzzers give, and that
+/// `parallax fuzz` gives, say that any bytes will do. Of all else, and of standard input, the bytes do: a module starts with its magic, a
 /// script with a parenthesis or comment. What is no text at all is raw.
 fn kind(path: &Path, bytes: &[u8]) -> Option<Kind> {
     let is_file = path.as_os_str() != STDIN;
@@ -246,6 +246,7 @@ fn kind(path: &Path, bytes: &[u8]) -> Option<Kind> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("wasm" | "wat") => Some(Kind::Module),
         Some("wast") => Some(Kind::Script),
+        Some("bin") => Some(Kind::Raw),
         _ if is_file && name.is_some_and(is_given_by_fuzzer) => Some(Kind::Raw),
         _ => kind_of_bytes(bytes),
     }

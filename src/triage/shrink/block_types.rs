@@ -184,8 +184,8 @@ mod tests {
             (if (param i32) (result i32) (local.get 0)
                 (then i32.eqz) (else drop i32.const 4))))";
         let without = edited(text, 2, 1, 0).expect("a module");
-        let expected =
-            "if (param i32) ;; label = @1 i32.eqz drop else drop i32.const 4 drop end i32.const 0";
+        let expected = "(param i32) ;; label = @1 i32.eqz drop else drop i32.const 4 drop end \
+            i32.const 0";
         assert!(without.contains(expected), "{without}");
         // The condition is in the way of what would be dropped.
         assert_eq!(edited(text, 2, 0, 1), None);
