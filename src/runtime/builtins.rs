@@ -148,7 +148,9 @@ impl Store<'_> {
     fn grow_memory(&mut self, instance: u32, delta: u64, index: u32) -> Option<u64> {
         let number = self.memory_number(instance, index);
         let old = self.memories[number].memory.grow(&mut self.pool, delta);
-        self.define_memory(number as u32);
+        if !self.planted(Fault::StaticGrowthUntold) || self.memories[number].memory.moves() {
+            self.define_memory(number as u32);
+        }
         old
     }
 

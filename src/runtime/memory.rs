@@ -191,6 +191,11 @@ impl Memory {
         self.slot.accessible / PAGE_BYTES
     }
 
+    /// Whether growing moves it.
+    pub fn moves(&self) -> bool {
+        self.moves
+    }
+
     /// The address of its first byte.
     pub fn base(&self) -> u64 {
         self.slot.base.as_ptr().expose_provenance() as u64

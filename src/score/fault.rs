@@ -54,6 +54,10 @@ faults! {
     NoInterruptCheck = "no-interrupt-check",
     /// The bound of a dynamic memory is loaded one page too large.
     MemoryBoundOffByPage = "memory-bound-off-by-page",
+    /// The bound of a small static memory is a page too small.
+    StaticBoundShort = "static-bound-short",
+    /// Growing a static memory does not tell its size to those to whom it is a dynamic one.
+    StaticGrowthUntold = "static-growth-untold",
     /// The base of a dynamic memory is taken to be constant.
     MemoryBaseReadonly = "memory-base-readonly",
     /// `memory.copy` copies forwards even where the ranges overlap the other way.
@@ -155,6 +159,7 @@ impl Fault {
             | Fault::MemoryFillShort
             | Fault::MemoryBoundOffByPage
             | Fault::MemoryBaseReadonly
+            | Fault::StaticBoundShort
             | Fault::ImportCalledWithOwnVmctx
             | Fault::CallerVmctxIsCallees
             | Fault::TailCallWithOwnVmctx
@@ -178,6 +183,7 @@ impl Fault {
             | Fault::ResultNotInStackMap => Layer::Translation,
             Fault::MemoryCopyForwards
             | Fault::SegmentDropIgnored
+            | Fault::StaticGrowthUntold
             | Fault::SlowPathNoInsert
             | Fault::StackMapIgnored
             | Fault::StackMapOffByWord

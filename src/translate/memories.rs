@@ -72,7 +72,12 @@ impl Environment<'_> {
         let plan = MemoryPlan::new(self.config.memory_style, &ty);
         let (style, base_flags) = match plan {
             MemoryPlan::Static { bound } => (
-                HeapStyle::Static { bound },
+                HeapStyle::Static {
+                    bound: match self.planted(Fault::StaticBoundShort) && bound < 1 << 32 {
+                        true => bound - PAGE_BYTES,
+                        false => bound,
+                    },
+                },
                 ir::MemFlags::trusted().with_readonly(),
             ),
             MemoryPlan::Dynamic => {
