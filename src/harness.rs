@@ -404,43 +404,42 @@ fn compare_traces(subjects: &mut [Subject]) {
         counts.then_some((observation, comparison))
     });
     let mut counting: Vec<(&Observation, &mut Comparison)> = counting.collect();
-    let Some(right) = commonest(counting.iter().map(|(observation, _)| *observation)) else {
-        return;
-    };
-    for (observation, comparison) in &mut counting {
-        if std::ptr::eq(right, *observation) {
-            continue;
-        }
+    let traces: Vec<&Observation> = counting.iter().map(|(trace, _)| *trace).collect();
+    let (right, findings) = against_most(&traces);
+    let compared = counting.iter_mut().zip(findings).enumerate();
+    for (_, ((_, comparison), finding)) in compared.filter(|(at, _)| *at != right) {
         let tally = &mut comparison.tallies[OracleName::Refcounts];
         tally.checked += 1;
-        if let Some(finding) = compare_own(right, observation) {
+        if let Some(finding) = finding {
             tally.failed += 1;
             comparison.verdict = Verdict::Diverged(vec![finding]);
         }
     }
 }
 
-/// The observation whose trace most others have, the first of several such. If all have that of the
-/// first, no others are compared.
-fn commonest<'a>(
-    observations: impl Iterator<Item = &'a Observation> + Clone,
-) -> Option<&'a Observation> {
-    let mut best = None;
-    for observation in observations.clone() {
-        let mut others = 0;
-        let mut like = 0;
-        for other in observations.clone() {
-            others += 1;
-            like += usize::from(compare_own(observation, other).is_none());
+/// Which trace most are like, the first of several such, and what is found about each against it.
+fn against_most(traces: &[&Observation]) -> (usize, Vec<Option<Finding>>) {
+    let against = |right: usize| -> Vec<Option<Finding>> {
+        let others = traces.iter().enumerate();
+        others
+            .map(|(at, trace)| match at == right {
+                true => None,
+                false => compare_own(traces[right], trace),
+            })
+            .collect()
+    };
+    let like = |findings: &[Option<Finding>]| findings.iter().filter(|it| it.is_none()).count();
+    let (mut right, mut findings) = (0, against(0));
+    for at in 1..traces.len() {
+        if 2 * like(&findings) >= traces.len() {
+            break;
         }
-        if like == others {
-            return Some(observation);
-        }
-        if best.is_none_or(|(most, _)| like > most) {
-            best = Some((like, observation));
+        let others = against(at);
+        if like(&others) > like(&findings) {
+            (right, findings) = (at, others);
         }
     }
-    best.map(|(_, observation)| observation)
+    (right, findings)
 }
 
 /// Compares; if the reference `ended` early, only what comes before.
