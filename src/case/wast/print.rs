@@ -49,13 +49,19 @@ fn host_comment(out: &mut String, case: &Case) {
         .iter()
         .filter(|item| item.module != "spectest")
         .map(|item| {
-            let kind = match item.kind {
-                HostItemKind::Func { .. } => "func",
-                HostItemKind::Table { .. } => "table",
-                HostItemKind::Memory { .. } => "memory",
-                HostItemKind::Global { .. } => "global",
+            // A memory or table may be larger than those who import it say.
+            let limits = |min: u64, max: Option<u64>| {
+                let max = max.map_or(String::new(), |max| format!(" {max}"));
+                format!(" {min}{max}")
             };
-            format!("{kind} {} {}", quoted(&item.module), quoted(&item.name))
+            let (kind, limits) = match &item.kind {
+                HostItemKind::Func { .. } => ("func", String::new()),
+                HostItemKind::Table { ty, .. } => ("table", limits(ty.min, ty.max)),
+                HostItemKind::Memory { ty, .. } => ("memory", limits(ty.min, ty.max)),
+                HostItemKind::Global { .. } => ("global", String::new()),
+            };
+            let (module, name) = (quoted(&item.module), quoted(&item.name));
+            format!("{kind} {module} {name}{limits}")
         })
         .collect();
     names.sort_unstable();

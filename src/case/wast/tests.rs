@@ -112,6 +112,17 @@ fn essence(case: &Case) -> String {
 }
 
 #[test]
+fn what_the_host_provides_is_told_with_its_size() {
+    let text = r#";;! host-imports = true
+        (module (import "host" "m+2" (memory 1)) (import "host" "t" (table 3 funcref))
+            (import "host" "f" (func)))"#;
+    let case = Script::parse(text, "test").expect("a script").case;
+    let told = ";;   memory \"host\" \"m+2\" 3 5\n;;   table \"host\" \"t\" 3\n";
+    let written = to_wast(&case, None, "");
+    assert!(written.contains(told), "{written}");
+}
+
+#[test]
 fn the_official_suite_survives_writing() {
     for file in suite() {
         let case = Script::parse(file.raw(), file.name()).unwrap().case;
