@@ -1,24 +1,33 @@
 //! Routines that generated code calls where it may not use an instruction of its ISA.
 //!
-//! They are called by the host's C calling convention and do what the instruction would.
+//! They are called by the host's C calling convention and do what the instruction would. Of a signalling
+//! NaN that is a quiet one, as WebAssembly has it; Rust's own functions return it as it is.
 
 use crate::codegen::compiled::LibCall;
 
+/// The bits by which quiet NaNs differ from signalling ones.
+const QUIET: (u32, u64) = (1 << 22, 1 << 51);
+
 macro_rules! unary {
-    ($($name:ident: $ty:ty => $method:ident;)*) => {
-        $( extern "C" fn $name(value: $ty) -> $ty { value.$method() } )*
+    ($($name:ident: $ty:ty, $quiet:expr => $method:ident;)*) => {
+        $( extern "C" fn $name(value: $ty) -> $ty {
+            match value.is_nan() {
+                true => <$ty>::from_bits(value.to_bits() | $quiet),
+                false => value.$method(),
+            }
+        } )*
     };
 }
 
 unary! {
-    ceil_f32: f32 => ceil;
-    ceil_f64: f64 => ceil;
-    floor_f32: f32 => floor;
-    floor_f64: f64 => floor;
-    trunc_f32: f32 => trunc;
-    trunc_f64: f64 => trunc;
-    nearest_f32: f32 => round_ties_even;
-    nearest_f64: f64 => round_ties_even;
+    ceil_f32: f32, QUIET.0 => ceil;
+    ceil_f64: f64, QUIET.1 => ceil;
+    floor_f32: f32, QUIET.0 => floor;
+    floor_f64: f64, QUIET.1 => floor;
+    trunc_f32: f32, QUIET.0 => trunc;
+    trunc_f64: f64, QUIET.1 => trunc;
+    nearest_f32: f32, QUIET.0 => round_ties_even;
+    nearest_f64: f64, QUIET.1 => round_ties_even;
 }
 
 extern "C" fn fma_f32(a: f32, b: f32, c: f32) -> f32 {

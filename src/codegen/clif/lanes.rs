@@ -111,6 +111,29 @@ pub fn canonicalise(ty: Type) -> Option<VectorUnary> {
     }
 }
 
+/// Makes the NaNs among the lanes quiet.
+pub fn quieten(ty: Type) -> Option<VectorUnary> {
+    match ty {
+        types::F32X4 => Some(|a| {
+            let quiet = zip!(u32, |a, bit| if f32::from_bits(a).is_nan() {
+                a | bit
+            } else {
+                a
+            });
+            quiet(a, 0x0040_0000_0040_0000_0040_0000_0040_0000)
+        }),
+        types::F64X2 => Some(|a| {
+            let quiet = zip!(u64, |a, bit| if f64::from_bits(a).is_nan() {
+                a | bit
+            } else {
+                a
+            });
+            quiet(a, 0x0008_0000_0000_0000_0008_0000_0000_0000)
+        }),
+        _ => None,
+    }
+}
+
 /// Eight bytes as the halves of the lanes of a vector: `lane` bytes become twice as many each.
 pub fn widen(bytes: u64, lane: u8, signed: bool) -> u128 {
     let bits = u32::from(lane) * 8;

@@ -389,6 +389,14 @@ impl Lowering<'_> {
             None if trust::is_right_in_crate(opcode) => self.push_checked(Op::Step, inst),
             None => return Err(refused(opcode, ty)),
         }
+        if trust::lets_signalling_nans_through(opcode) {
+            let ty = self.func.dfg.value_type(result);
+            if let Some(f) = scalar::quieten(ty) {
+                self.push(Op::Unary { f, to, a: to });
+            } else if let Some(f) = lanes::quieten(ty) {
+                self.push(Op::VectorUnary { f, to, a: to });
+            }
+        }
         if self.canonicalise_nans && is_float_arithmetic(&data) {
             let ty = self.func.dfg.value_type(result);
             if let Some(f) = scalar::canonicalise(ty) {

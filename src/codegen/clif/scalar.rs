@@ -295,6 +295,27 @@ pub fn carries(sum: u64, a: u64) -> bool {
     sum < a
 }
 
+/// Makes a NaN a quiet one.
+pub fn quieten(ty: Type) -> Option<Unary> {
+    match ty {
+        types::F32 => Some(|a| {
+            if f32::from_bits(a as u32).is_nan() {
+                a | 1 << 22
+            } else {
+                a
+            }
+        }),
+        types::F64 => Some(|a| {
+            if f64::from_bits(a).is_nan() {
+                a | 1 << 51
+            } else {
+                a
+            }
+        }),
+        _ => None,
+    }
+}
+
 /// Makes a NaN the canonical one, as Cranelift's pass of this purpose does.
 pub fn canonicalise(ty: Type) -> Option<Unary> {
     match ty {

@@ -17,6 +17,14 @@ pub fn is_wrong_in_crate(opcode: Opcode) -> bool {
     )
 }
 
+/// What the crate's interpreter does right but for signalling NaNs, of which it does not make quiet ones.
+pub fn lets_signalling_nans_through(opcode: Opcode) -> bool {
+    matches!(
+        opcode,
+        Opcode::Ceil | Opcode::Floor | Opcode::Trunc | Opcode::Nearest
+    )
+}
+
 /// Pure instructions that the crate's interpreter knows, and that have been compared with the other
 /// engines.
 pub fn is_right_in_crate(opcode: Opcode) -> bool {

@@ -474,6 +474,26 @@ fn the_crate_is_wrong_as_told_in_the_findings() {
         assert_eq!(theirs, Err(Stopped::NotInterpreted));
     }
 
+    for opcode in [Opcode::Ceil, Opcode::Floor, Opcode::Trunc, Opcode::Nearest] {
+        for (ty, signalling, quiet) in [
+            (types::F32, signalling, 0x7fe0_0000),
+            (types::F64, 0x7ff4 << 48, 0x7ffc << 48),
+            (types::F32X4, signalling << 96, 0x7fe0_0000 << 96),
+        ] {
+            let mut rounded = Function::new(&[ty], &[ty], &|builder, params| {
+                let (inst, dfg) = builder.ins().Unary(opcode, ty, params[0]);
+                vec![dfg.first_result(inst)]
+            })
+            .expect("it is interpreted");
+            let ours = rounded.call(&[signalling], true).expect("no trap");
+            assert_eq!(ours, [quiet], "{opcode} of {ty}");
+            // The operation behind it makes the difference.
+            rounded.interpreter.programs[0].ops[1] = clif::Op::Copy { to: 1, from: 1 };
+            let theirs = rounded.call(&[signalling], true).expect("no trap");
+            assert_eq!(theirs, [signalling], "{opcode} of {ty}");
+        }
+    }
+
     let mut average = binary(Opcode::AvgRound, types::I8X16);
     assert_eq!(average.call(&[0xff, 0xfe], true), Ok(vec![0xff]));
     let theirs = average.trust().call(&[0xff, 0xfe], true);
