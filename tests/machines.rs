@@ -6,7 +6,7 @@ use parallax::case::settings::{Destructor, MemoryStyle};
 use parallax::case::wast::{Script, script_from_file};
 use parallax::engine::{Engine, expect, observe, registry};
 use parallax::score::Fault;
-use parallax_oracles::{Observation, Outcome, TrapKind, Verdict, compare, compare_own};
+use parallax_oracles::{Observation, Outcome, Reason, TrapKind, Verdict, compare, compare_own};
 
 fn script(text: &str) -> Script {
     script_from_file(text.as_bytes(), "test.wast").expect("a script")
@@ -123,6 +123,20 @@ fn the_stack_ends_and_the_engine_goes_on() {
             &Outcome::Returned(vec![parallax_oracles::Value::I32(100)])
         );
     }
+}
+
+/// Where the reference has so much fuel that it may bring to an end what counting engines do not, they say
+/// nothing of it.
+#[test]
+fn more_fuel_than_branches_is_no_finding() {
+    let text = "
+;;! fuel = 50000001
+(module (func (export \"run\") (loop (br 0))))
+(invoke \"run\")";
+    let mut engine = registry::make("clif").expect("usable");
+    let seen = observe(engine.as_mut(), &script(text).case).expect("the engine runs it");
+    let timeout = Outcome::Inconclusive(Reason::Timeout);
+    assert_eq!(seen.steps[1].outcome, timeout);
 }
 
 #[test]

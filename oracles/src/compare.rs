@@ -23,7 +23,8 @@ pub struct Comparison {
 /// Walks the steps in order, asks every oracle at each, and stops at the first step at which any
 /// has a finding; the verdict then holds the findings of that step, at most one an oracle. Ends
 /// without a verdict at the first step whose outcome is inconclusive on either side (see
-/// [`traps`]), unless the subject breaks in a later one, as it may in no state. What happens when the store is dropped is compared like one more step.
+/// [`traps`]), unless the subject breaks in a later one, as it may in no state. What happens when the
+/// store is dropped is compared like one more step.
 ///
 /// Comparing two observations that are equal allocates nothing, but for what [`Ledger`] keeps if
 /// the subject counts references or tells which objects are alive.

@@ -76,12 +76,18 @@ const FEWEST_BRANCHES: u64 = 10_000;
 const BRANCHES_PER_FUEL: u64 = 16;
 
 impl Settings {
-    /// How many branches, or basic blocks, an engine that counts them may take for one call, which is
-    /// more than any takes that ends in the reference: one that takes more has not ended as it does. Where there is little fuel it is less, so that a
-    /// shrinker, which gives a case as little as it needs, does not wait for what has lost its end.
+    /// How many branches, or basic blocks, an engine that counts them may take for one call. Where there is
+    /// little fuel it is less, so that a shrinker, which gives a case as little as it needs, does not wait
+    /// for what has lost its end.
     pub fn branches(&self) -> u64 {
         let needed = self.fuel.saturating_mul(BRANCHES_PER_FUEL);
         needed.saturating_add(FEWEST_BRANCHES).min(MOST_BRANCHES)
+    }
+
+    /// Whether those are more than any call takes that ends in the reference, so that one that takes more
+    /// has not ended as it does. With more fuel than there is by default they need not be.
+    pub fn branches_suffice(&self) -> bool {
+        self.fuel <= Settings::default().fuel
     }
 }
 

@@ -238,8 +238,8 @@ pub fn name(path: &Path) -> String {
 }
 
 /// Which sort of case a file is, if it may be one. Some names say so; those that fuzzers give, and that
-/// `parallax fuzz` gives, say that any bytes will do. Of all else, and of standard input, the bytes do: a module starts with its magic, a
-/// script with a parenthesis or comment. What is no text at all is raw.
+/// `parallax fuzz` gives, say that any bytes will do. Of all else, and of standard input, the bytes do: a
+/// module starts with its magic, a script with a parenthesis or comment. What is no text at all is raw.
 fn kind(path: &Path, bytes: &[u8]) -> Option<Kind> {
     let is_file = path.as_os_str() != STDIN;
     let name = path.file_name().and_then(|name| name.to_str());

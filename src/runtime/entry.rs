@@ -75,7 +75,7 @@ pub enum Stopped {
     },
     /// It went on for too long by the clock.
     Hung,
-    /// It took more branches than any code does that ends.
+    /// It took more branches than it may, as far as they are counted.
     Endless,
     /// Generated code passed an i32 to a builtin whose upper half of the register is not zero.
     NotZeroExtended {

@@ -360,7 +360,8 @@ impl<'case> Store<'case> {
             }
             Stopped::Trap(kind) => Outcome::Trapped(kind),
             Stopped::Hung => Outcome::Inconclusive(Reason::Timeout),
-            Stopped::Endless => Outcome::Endless,
+            Stopped::Endless if self.case.settings.branches_suffice() => Outcome::Endless,
+            Stopped::Endless => Outcome::Inconclusive(Reason::Timeout),
             Stopped::Panicked => Outcome::Failed("a builtin panicked".to_string()),
             Stopped::NotZeroExtended { builtin, parameter } => Outcome::Escaped(format!(
                 "builtin {} was passed an i32 `{parameter}` that is not zero-extended",
