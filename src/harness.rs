@@ -465,6 +465,7 @@ pub fn refusal_finding(engine: &str, refusal: &Refusal) -> Finding {
     Finding {
         oracle: OracleName::Traps,
         step: 0,
+        at_call: None,
         place: Place::Outcome,
         reference: Seen::Rule("a valid case is run".to_string()),
         subject: Seen::Outcome(Outcome::Failed(refusal.to_string())),

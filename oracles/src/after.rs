@@ -1,18 +1,20 @@
-//! Both sides' states after a step, replayed only when asked for.
+//! Both sides' states after a step or at a host call of one, replayed only when asked for.
 //!
 //! Two observations that agree mostly record the same changes, and then no state is needed. Where
 //! they record different ones, what one side did not mention has to be looked up. [`After`] keeps
 //! how far it has replayed, so that looking at every step costs no more than all changes once.
 
-use crate::observation::{Observation, StepObservation};
+use crate::observation::{Changes, Observation, StepObservation};
 use crate::state::State;
 
-/// The states of two observations after the step in question.
+/// The states of two observations after the step in question, or at a host call of it.
 #[derive(Debug)]
 pub struct After<'a> {
     reference: Replay<'a>,
     subject: Replay<'a>,
     step: usize,
+    /// What the two sides had changed in the step by the call, if one is in question.
+    by_call: Option<(&'a Changes, &'a Changes)>,
 }
 
 impl<'a> After<'a> {
@@ -22,20 +24,35 @@ impl<'a> After<'a> {
             reference: Replay::new(reference),
             subject: Replay::new(subject),
             step: 0,
+            by_call: None,
         }
     }
 
-    /// Moves on to `step`. Steps are only ever taken forwards.
+    /// Moves on to the end of `step`. Steps are only ever taken forwards.
     pub fn step(&mut self, step: usize) {
         self.step = step;
+        self.by_call = None;
     }
 
-    /// The reference's and the subject's state after the step.
+    /// Moves to a host call of `step`, by which the two sides had changed this since the step before. To be
+    /// asked before the states at the end of that step.
+    pub fn call(&mut self, step: usize, reference: &'a Changes, subject: &'a Changes) {
+        self.step = step;
+        self.by_call = Some((reference, subject));
+    }
+
+    /// The reference's and the subject's state there.
     pub fn states(&mut self) -> (&State, &State) {
-        (
-            self.reference.after(self.step),
-            self.subject.after(self.step),
-        )
+        match self.by_call {
+            Some((reference, subject)) => (
+                self.reference.at_call(self.step, reference),
+                self.subject.at_call(self.step, subject),
+            ),
+            None => (
+                self.reference.after(self.step),
+                self.subject.after(self.step),
+            ),
+        }
     }
 }
 
@@ -45,6 +62,8 @@ struct Replay<'a> {
     steps: &'a [StepObservation],
     applied: usize,
     state: State,
+    /// The state at the host call that was last asked about.
+    at_call: State,
 }
 
 impl<'a> Replay<'a> {
@@ -53,17 +72,31 @@ impl<'a> Replay<'a> {
             steps: &observation.steps,
             applied: 0,
             state: State::default(),
+            at_call: State::default(),
         }
     }
 
     fn after(&mut self, step: usize) -> &State {
-        while self.applied <= step
+        self.replay(step + 1);
+        &self.state
+    }
+
+    /// The state at a host call of a step, by which this had changed.
+    fn at_call(&mut self, step: usize, changes: &Changes) -> &State {
+        self.replay(step);
+        self.at_call.clone_from(&self.state);
+        self.at_call.apply(changes);
+        &self.at_call
+    }
+
+    /// Applies what the first `steps` steps changed.
+    fn replay(&mut self, steps: usize) {
+        while self.applied < steps
             && let Some(next) = self.steps.get(self.applied)
         {
             self.state.apply(&next.changes);
             self.applied += 1;
         }
-        &self.state
     }
 }
 
@@ -87,6 +120,30 @@ mod tests {
                 assert_eq!(b.global(entity(0)), Some(Value::I32(step as i32 + 100)));
             }
         }
+    }
+
+    #[test]
+    fn states_at_calls_build_on_the_step_before() {
+        let history = steps((0..3).map(|step| globals(&[(step, Value::I32(1))])));
+        let (early, late) = (
+            globals(&[(0, Value::I32(7))]),
+            globals(&[(2, Value::I32(8))]),
+        );
+        let mut after = After::new(&history, &history);
+        for changes in [&early, &late] {
+            after.call(1, changes, &early);
+            let (a, b) = after.states();
+            let first = if changes == &early { 7 } else { 1 };
+            assert_eq!(a.global(entity(0)), Some(Value::I32(first)));
+            assert_eq!(a.global(entity(1)), None);
+            assert_eq!(a.global(entity(2)).is_some(), changes == &late);
+            assert_eq!(b.global(entity(0)), Some(Value::I32(7)));
+        }
+        after.step(1);
+        let (a, b) = after.states();
+        assert_eq!(a, b);
+        assert_eq!(a.global(entity(0)), Some(Value::I32(1)));
+        assert_eq!(a.global(entity(1)), Some(Value::I32(1)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::finding::{Difference, Finding, OracleName, Verdict};
 use crate::observation::{Changes, Observation, Outcome, StepObservation};
 use crate::rules::refcounts::Ledger;
 use crate::rules::traps::Ending;
-use crate::rules::{globals, host_calls, memories, results, tables, traps};
+use crate::rules::{globals, host_calls, looks, memories, results, tables, traps};
 use crate::tally::Tallies;
 use crate::value::Nans;
 
@@ -23,8 +23,8 @@ pub struct Comparison {
 /// Walks the steps in order, asks every oracle at each, and stops at the first step at which any
 /// has a finding; the verdict then holds the findings of that step, at most one an oracle. Ends
 /// without a verdict at the first step whose outcome is inconclusive on either side (see
-/// [`traps`]), unless the subject breaks in a later one, as it may in no state. What happens when the
-/// store is dropped is compared like one more step.
+/// [`traps`]), unless a host call that both sides made before differs, or the subject breaks in a later
+/// step, as it may in no state. What happens when the store is dropped is compared like one more step.
 ///
 /// Comparing two observations that are equal allocates nothing, but for what [`Ledger`] keeps if
 /// the subject counts references or tells which objects are alive.
@@ -53,14 +53,13 @@ struct Comparing<'a> {
 }
 
 impl Comparing<'_> {
-    fn run(&mut self, reference: &Observation, subject: &Observation) -> Verdict {
+    fn run<'a>(&mut self, reference: &'a Observation, subject: &'a Observation) -> Verdict {
         let mut after = After::new(reference, subject);
         let tells = subject.counts_references || subject.alive.is_some();
         let mut ledger = tells.then(|| Ledger::new(reference, subject));
         for (a, b) in reference.steps.iter().zip(&subject.steps) {
             match traps::ending(&a.outcome, &b.outcome) {
                 Ending::Comparable => {
-                    after.step(self.step);
                     let late = subject.tables_late.then_some(reference);
                     self.compare_step(a, b, &mut after, late, ledger.as_mut());
                 }
@@ -69,7 +68,9 @@ impl Comparing<'_> {
                     self.note(oracle, traps::check(&a.outcome, &b.outcome));
                 }
                 Ending::Inconclusive(reason) => {
-                    return match self.broken_later(reference, subject) {
+                    self.compare_calls(a, b, &mut after, !subject.tables_late);
+                    let differs = !self.findings.is_empty();
+                    return match differs || self.broken_later(reference, subject) {
                         true => self.diverged(),
                         false => Verdict::Inconclusive(reason),
                     };
@@ -125,11 +126,11 @@ impl Comparing<'_> {
         true
     }
 
-    fn compare_step(
+    fn compare_step<'a>(
         &mut self,
-        reference: &StepObservation,
-        subject: &StepObservation,
-        after: &mut After<'_>,
+        reference: &'a StepObservation,
+        subject: &'a StepObservation,
+        after: &mut After<'a>,
         late: Option<&Observation>,
         ledger: Option<&mut Ledger>,
     ) {
@@ -143,20 +144,22 @@ impl Comparing<'_> {
             OracleName::HostCalls,
             host_calls::check(&reference.events, &subject.events, self.nans),
         );
+        // What differs at a host call is told rather than what comes of it.
+        let events = (&reference.events[..], &subject.events[..]);
+        let with_tables = late.is_none();
+        let looked = looks::check(events, self.step, after, self.nans, with_tables);
+        after.step(self.step);
         let changes = (&reference.changes, &subject.changes);
-        self.note(
-            OracleName::Memories,
-            memories::check(changes.0, changes.1, after),
-        );
-        self.note(
-            OracleName::Globals,
-            globals::check(changes.0, changes.1, after, self.nans),
-        );
+        let memories = || memories::check(changes.0, changes.1, after);
+        self.note(OracleName::Memories, looked.memories.or_else(memories));
+        let globals = || globals::check(changes.0, changes.1, after, self.nans);
+        let globals = looked.globals.or_else(globals);
+        self.note(OracleName::Globals, globals);
         match late {
-            None => self.note(
-                OracleName::Tables,
-                tables::check(changes.0, changes.1, after),
-            ),
+            None => {
+                let tables = || tables::check(changes.0, changes.1, after);
+                self.note(OracleName::Tables, looked.tables.or_else(tables));
+            }
             // All that was not looked at before.
             Some(all) if self.step + 1 == all.steps.len() => {
                 let all = all.steps.iter();
@@ -173,6 +176,23 @@ impl Comparing<'_> {
         if let Some(ledger) = ledger {
             self.note(OracleName::Refcounts, ledger.step(reference, subject));
         }
+    }
+
+    /// Compares what both sides showed at host calls of a step of which nothing else can be said.
+    fn compare_calls<'a>(
+        &mut self,
+        reference: &'a StepObservation,
+        subject: &'a StepObservation,
+        after: &mut After<'a>,
+        with_tables: bool,
+    ) {
+        let events = (&reference.events[..], &subject.events[..]);
+        let difference = host_calls::check_common(events.0, events.1, self.nans);
+        self.note(OracleName::HostCalls, difference);
+        let looked = looks::check(events, self.step, after, self.nans, with_tables);
+        self.note(OracleName::Memories, looked.memories);
+        self.note(OracleName::Globals, looked.globals);
+        self.note(OracleName::Tables, looked.tables);
     }
 
     /// Counts that an oracle looked at the step, and keeps what it found.
@@ -208,7 +228,8 @@ mod tests {
     use crate::observation::{Reason, TrapKind};
     use crate::rules::traps::check_steps;
     use crate::testing::{
-        counts, dropped, ended, entity, globals, host_call, memory, object, observe, step, table,
+        counts, dropped, ended, entity, globals, host_call, looked, memory, object, observe, step,
+        table,
     };
     use crate::value::{ObjectId, Value};
 
@@ -320,6 +341,32 @@ mod tests {
         ]);
         let reason = Verdict::Inconclusive(Reason::StackExhausted);
         assert_eq!(compare(&reference, &subject).verdict, reason);
+    }
+
+    #[test]
+    fn what_was_done_before_the_stack_was_exhausted_is_compared_at_host_calls() {
+        let exhausted = |events: Vec<crate::observation::Event>| StepObservation {
+            outcome: Outcome::Trapped(TrapKind::StackExhausted),
+            ..step(events, Changes::default())
+        };
+        let global = |value| looked(0, globals(&[(0, Value::I32(value))]));
+        let call = |value| host_call(0, &[Value::I32(value)], &[]);
+        let one = |events| observe([returned(1), exhausted(events)]);
+        let reference = one(vec![global(1), call(2), call(3)]);
+        let compared = |events| compare(&reference, &one(events)).verdict;
+        let reason = Verdict::Inconclusive(Reason::StackExhausted);
+        assert_eq!(compared(vec![]), reason);
+        assert_eq!(compared(vec![global(1), call(2), call(3), call(4)]), reason);
+        for (events, oracle) in [
+            (vec![global(7)], OracleName::Globals),
+            (vec![global(1), call(7)], OracleName::HostCalls),
+        ] {
+            let Verdict::Diverged(findings) = compared(events) else {
+                panic!("no finding by {oracle}");
+            };
+            assert_eq!(findings.len(), 1);
+            assert_eq!((findings[0].oracle, findings[0].step), (oracle, 1));
+        }
     }
 
     #[test]

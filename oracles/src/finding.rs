@@ -72,6 +72,10 @@ pub struct Finding {
     /// The step of the case after which the difference shows; one past the last for what showed
     /// when the store was dropped.
     pub step: usize,
+    /// The host call within the step, counted from 0, at which it shows already; `None` if it shows after
+    /// the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_call: Option<usize>,
     /// Where.
     pub place: Place,
     /// What the reference (or the rule) showed there.
@@ -88,6 +92,8 @@ pub struct Finding {
 /// One difference as an oracle sees it, before it is known which step and engine it belongs to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Difference {
+    /// The host call within the step at which it shows, if not after the step.
+    pub at_call: Option<usize>,
     /// Where.
     pub place: Place,
     /// What the reference (or the rule) showed there.
@@ -100,9 +106,19 @@ impl Difference {
     /// A difference between what the two sides showed at `place`.
     pub fn new(place: Place, reference: Seen, subject: Seen) -> Difference {
         Difference {
+            at_call: None,
             place,
             reference,
             subject,
+        }
+    }
+
+    /// The same, seen at a host call of the step, counted from 0.
+    #[must_use]
+    pub fn at_call(self, call: usize) -> Difference {
+        Difference {
+            at_call: Some(call),
+            ..self
         }
     }
 
@@ -111,6 +127,7 @@ impl Difference {
         Finding {
             oracle,
             step,
+            at_call: self.at_call,
             place: self.place,
             reference: self.reference,
             subject: self.subject,
@@ -240,10 +257,14 @@ impl fmt::Display for Seen {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let against = self.against.as_deref().unwrap_or("reference");
+        match self.at_call {
+            Some(call) => write!(f, "{} differ at host call {call} of", self.oracle)?,
+            None => write!(f, "{} differ after", self.oracle)?,
+        }
         write!(
             f,
-            "{} differ after step {} at {}: {against} {}, {} {}",
-            self.oracle, self.step, self.place, self.reference, self.engine, self.subject
+            " step {} at {}: {against} {}, {} {}",
+            self.step, self.place, self.reference, self.engine, self.subject
         )
     }
 }

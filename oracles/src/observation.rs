@@ -168,6 +168,10 @@ pub enum Event {
         /// does not count: empty, or, where it can tell, how many table slots, globals and host
         /// handles hold each object at this moment.
         counts: Vec<(ObjectId, u64)>,
+        /// What memories, tables and globals held at this moment, as changes against the state after the
+        /// step before; `None` where that was not looked at. Counts and handles are not part of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<Box<Changes>>,
     },
     /// A host object was dropped.
     Dropped(ObjectId),

@@ -84,6 +84,17 @@ pub fn host_call(function: u32, args: &[Value], at: &[(u32, u64)]) -> Event {
         function,
         args: args.to_vec(),
         counts: counts(at),
+        state: None,
+    }
+}
+
+/// A host call without arguments at which this was seen to have changed.
+pub fn looked(function: u32, changes: Changes) -> Event {
+    Event::HostCall {
+        function,
+        args: Vec::new(),
+        counts: Vec::new(),
+        state: Some(Box::new(changes)),
     }
 }
 

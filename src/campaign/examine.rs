@@ -122,6 +122,7 @@ impl Found {
         let finding = Finding {
             oracle: OracleName::Traps,
             step: 0,
+            at_call: None,
             place: Place::Outcome,
             reference: Seen::Rule("every case is run and compared".to_string()),
             subject: Seen::Outcome(Outcome::Failed(why)),

@@ -147,9 +147,13 @@ pub fn shape(finding: &Finding) -> String {
         Place::Drop(_) => "drop",
         Place::Steps => "number of steps",
     };
+    let place = match finding.at_call {
+        Some(_) => format!("{place} at a host call"),
+        None => place.to_string(),
+    };
     let (reference, subject) = (seen(&finding.reference), seen(&finding.subject));
     let text = match (reference, subject) {
-        (None, None) => place.to_string(),
+        (None, None) => place,
         (Some(_), Some(subject)) if matches!(finding.reference, Seen::Rule(_)) => {
             format!("{place}: {subject}")
         }
@@ -204,6 +208,7 @@ mod tests {
         Finding {
             oracle: OracleName::Traps,
             step: 3,
+            at_call: None,
             place,
             reference,
             subject,

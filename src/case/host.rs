@@ -139,6 +139,8 @@ pub struct Host {
     next_object: u32,
     /// What calls may still cost.
     left: u64,
+    /// At how many more calls of the step the state is looked at.
+    looks: u32,
 }
 
 impl Host {
@@ -149,7 +151,23 @@ impl Host {
             seed: case.settings.host_seed,
             next_object: FIRST_NEW_OBJECT,
             left: CALLS_COST,
+            looks: 0,
         }
+    }
+
+    /// Begins a step of the case that the host was made for.
+    pub fn begin_step(&mut self, case: &Case) {
+        self.looks = case.settings.looks;
+    }
+
+    /// Whether the state is looked at in the call of host item `item` that is being made. Asked once a call.
+    pub fn looks(&mut self, case: &Case, item: u32) -> bool {
+        let kind = case.host_items.get(item as usize).map(|item| &item.kind);
+        if self.looks == 0 || kind.is_none_or(is_probe) {
+            return false;
+        }
+        self.looks -= 1;
+        true
     }
 
     /// What a call of host item `item` with `args` does. Called exactly once a call, in order.
@@ -209,11 +227,8 @@ impl Host {
         match ty {
             ValType::FuncRef => {
                 // What is put in for a probe must not change what the others do.
-                let is_function = |item: &&HostItem| match item.kind {
-                    HostItemKind::Func { function, .. } => {
-                        !matches!(function, HostFunction::Probe { .. })
-                    }
-                    _ => false,
+                let is_function = |item: &&HostItem| {
+                    matches!(item.kind, HostItemKind::Func { .. }) && !is_probe(&item.kind)
                 };
                 // The function being called is one, so there is a choice of two at least.
                 let functions = case.host_items.iter().filter(is_function).count() as u64;
@@ -247,6 +262,17 @@ impl Host {
         self.next_object += 1;
         Value::Extern(Some(ObjectId(number)))
     }
+}
+
+/// Whether a host item is a function that was put in to tell values.
+fn is_probe(kind: &HostItemKind) -> bool {
+    matches!(
+        kind,
+        HostItemKind::Func {
+            function: HostFunction::Probe { .. },
+            ..
+        }
+    )
 }
 
 /// The object that a value refers to.

@@ -16,6 +16,9 @@ const MAX_GUARD_BYTES: u64 = 2 << 30;
 /// Pages of the largest memory that 32-bit addresses reach.
 const MAX_MEMORY_PAGES: u64 = 65_536;
 
+/// Host calls of a step at which the state is looked at, at most.
+const MAX_LOOKS: u64 = 1000;
+
 /// The steps at which frames may be touched.
 const PROBESTACK_BYTES: std::ops::RangeInclusive<u32> = 64..=65_536;
 
@@ -56,6 +59,9 @@ pub struct Settings {
     /// The call of `parallax.tick` that interrupts, counted from 1; 0 for none.
     #[serde(with = "number")]
     pub interrupt_at: u64,
+    /// How many host calls of a step, from the first, are looked at: memories, tables and globals are
+    /// compared there as well; at most 1,000.
+    pub looks: u32,
     /// Pages of 64 KiB beyond which growing a memory fails, in every engine.
     pub memory_limit: u64,
     /// Elements beyond which growing a table fails, in every engine.
@@ -109,6 +115,7 @@ impl Default for Settings {
             host_imports: false,
             host_seed: 0,
             interrupt_at: 0,
+            looks: 4,
             memory_limit: 1024,
             table_limit: 100_000,
             fuel: 50_000_000,
@@ -158,6 +165,7 @@ impl Settings {
         }
         let capacity = u64::from(self.activations_capacity);
         within("activations-capacity", capacity, 1, u64::from(u32::MAX))?;
+        within("looks", self.looks.into(), 0, MAX_LOOKS)?;
         within("memory-limit", self.memory_limit, 0, MAX_MEMORY_PAGES)?;
         within("table-limit", self.table_limit, 0, u64::from(u32::MAX))
     }
@@ -410,6 +418,7 @@ mod tests {
                 0..=65_536u64,
                 any::<u32>(),
                 any::<u64>(),
+                0..=1000u32,
             ),
         )
             .prop_map(|(layout, switches, numbers)| Settings {
@@ -432,6 +441,7 @@ mod tests {
                 host_imports: switches.3,
                 host_seed: numbers.0,
                 interrupt_at: numbers.1,
+                looks: numbers.5,
                 memory_limit: numbers.2,
                 table_limit: u64::from(numbers.3),
                 fuel: numbers.4,

@@ -13,7 +13,6 @@ use std::rc::Rc;
 use cranelift_codegen::ir;
 use parallax_oracles::{Changes, Entity, Event, Finding, Outcome, Place, Value};
 
-use super::shadow::Shadows;
 use super::version::locked_version;
 use super::{Engine, Refusal, Run};
 use crate::case::module::FuncType;
@@ -86,7 +85,6 @@ pub struct Compiled {
     arena: Option<Arena>,
     trampolines: Trampolines,
     reusable: Option<Reusable>,
-    shadows: Shadows<u64>,
     /// Bytes of memories that stores which trapped have written all the same, in the last case.
     torn: Vec<(Entity, Range<u64>)>,
     /// The steps of the last case that a load wider than wasm's ended by a trap.
@@ -128,7 +126,6 @@ impl Compiled {
             arena: None,
             trampolines: Trampolines::default(),
             reusable: None,
-            shadows: Shadows::default(),
             torn: Vec::new(),
             widened: Vec::new(),
         }
@@ -531,7 +528,6 @@ impl Engine for Compiled {
             audit: self.audit,
             reusable: self.reusable.take().ok_or_else(no_arena)?,
         };
-        self.shadows.clear();
         self.torn.clear();
         self.widened.clear();
         self.breach = None;
@@ -605,6 +601,8 @@ impl Run for CompiledRun<'_> {
         if let Some(outcome) = &self.refused {
             return outcome.clone();
         }
+        // SAFETY: the store is alive, and this is the only reference to it.
+        unsafe { (*self.store).begin_step() };
         let outcome = match action {
             Action::Instantiate { module, link } => self.instantiate(*module, link),
             Action::Invoke {
@@ -637,7 +635,7 @@ impl Run for CompiledRun<'_> {
     fn snapshot(&mut self, changes: &mut Changes) {
         if self.refused.is_none() {
             // SAFETY: the store is alive, and this is the only reference to it.
-            unsafe { (*self.store).snapshot(&mut self.engine.shadows, changes) };
+            unsafe { (*self.store).snapshot(changes) };
         }
     }
 

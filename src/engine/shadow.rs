@@ -5,6 +5,9 @@
 //! [`Changes`], and the shadow is brought up to date. The first comparison of an entity lists it
 //! whole: its size or value, and every chunk or element that is not zero or null.
 //!
+//! In the middle of a step they are only compared ([`Then::Leave`]), so that what is recorded there and
+//! after the step are both changes against the step before.
+//!
 //! Shadows know no engine. They hold on to their buffers between cases ([`Shadows::clear`]).
 
 use parallax_oracles::{
@@ -19,6 +22,15 @@ const PAGE_BYTES: usize = 64 << 10;
 const KEPT_BLOCKS: usize = 256;
 /// Elements that a cleared shadow of a table holds on to.
 const KEPT_ELEMENTS: usize = 1 << 16;
+
+/// What becomes of a shadow once it has been compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Then {
+    /// It is brought up to date.
+    Update,
+    /// It stays as it is.
+    Leave,
+}
 
 type Block = [u8; BLOCK_BYTES];
 static ZEROES: Block = [0; BLOCK_BYTES];
@@ -95,7 +107,14 @@ impl MemoryShadow {
 
     /// Adds to `changes` what differs from what was last shown. `bytes` holds the whole memory,
     /// `pages` pages of 64 KiB.
-    pub fn diff(&mut self, memory: Entity, pages: u64, bytes: &[u8], changes: &mut Changes) {
+    pub fn diff(
+        &mut self,
+        memory: Entity,
+        pages: u64,
+        bytes: &[u8],
+        then: Then,
+        changes: &mut Changes,
+    ) {
         debug_assert_eq!(bytes.len() as u64, pages * PAGE_BYTES as u64);
         let mut change = MemoryChange {
             memory,
@@ -104,9 +123,13 @@ impl MemoryShadow {
             bytes: Vec::new(),
         };
         let (blocks, _) = bytes.as_chunks::<BLOCK_BYTES>();
-        self.blocks.resize(blocks.len(), 0);
-        for (number, (now, slot)) in blocks.iter().zip(&mut self.blocks).enumerate() {
-            let before = match *slot {
+        if then == Then::Update {
+            self.blocks.resize(blocks.len(), 0);
+        }
+        for (number, now) in blocks.iter().enumerate() {
+            // What has been grown since held zeroes.
+            let position = self.blocks.get(number).copied().unwrap_or(0);
+            let before = match position {
                 0 => &ZEROES,
                 position => &self.contents[position as usize - 1],
             };
@@ -122,16 +145,19 @@ impl MemoryShadow {
                     change.bytes.extend_from_slice(now);
                 }
             }
-            match *slot {
-                0 => {
+            match (then, position) {
+                (Then::Leave, _) => {}
+                (Then::Update, 0) => {
                     self.contents.push(*now);
-                    *slot = self.contents.len() as u32;
+                    self.blocks[number] = self.contents.len() as u32;
                 }
-                position => self.contents[position as usize - 1] = *now,
+                (Then::Update, position) => self.contents[position as usize - 1] = *now,
             }
         }
         if self.pages != Some(pages) || !change.chunks.is_empty() {
-            self.pages = Some(pages);
+            if then == Then::Update {
+                self.pages = Some(pages);
+            }
             changes.memories.push(change);
         }
     }
@@ -170,20 +196,26 @@ impl<T: Copy + PartialEq> TableShadow<T> {
         null: T,
         elements: impl ExactSizeIterator<Item = T>,
         mut value: impl FnMut(T) -> Value,
+        then: Then,
         changes: &mut Changes,
     ) {
         let size = elements.len();
         let resized = !self.known || self.elements.len() != size;
-        self.elements.resize(size, null);
+        if then == Then::Update {
+            self.elements.resize(size, null);
+        }
         let mut changed = Vec::new();
-        for (index, (now, before)) in elements.zip(&mut self.elements).enumerate() {
-            if now != *before {
-                *before = now;
+        for (index, now) in elements.enumerate() {
+            let before = self.elements.get(index).copied().unwrap_or(null);
+            if now != before {
+                if then == Then::Update {
+                    self.elements[index] = now;
+                }
                 changed.push((index as u32, value(now)));
             }
         }
         if resized || !changed.is_empty() {
-            self.known = true;
+            self.known |= then == Then::Update;
             changes.tables.push(TableChange {
                 table,
                 size: size as u64,
@@ -199,9 +231,11 @@ pub struct GlobalShadow(Option<Value>);
 
 impl GlobalShadow {
     /// Adds the global to `changes` if it does not hold what was last shown, bit for bit.
-    pub fn diff(&mut self, global: Entity, value: Value, changes: &mut Changes) {
+    pub fn diff(&mut self, global: Entity, value: Value, then: Then, changes: &mut Changes) {
         if self.0 != Some(value) {
-            self.0 = Some(value);
+            if then == Then::Update {
+                self.0 = Some(value);
+            }
             changes.globals.push(GlobalChange { global, value });
         }
     }
@@ -285,7 +319,10 @@ mod tests {
                     }
                     let mut changes = Changes::default();
                     let pages = (memory.len() / PAGE_BYTES) as u64;
-                    shadow.diff(ENTITY, pages, &memory, &mut changes);
+                    let mut looked = Changes::default();
+                    shadow.diff(ENTITY, pages, &memory, Then::Leave, &mut looked);
+                    shadow.diff(ENTITY, pages, &memory, Then::Update, &mut changes);
+                    prop_assert_eq!(looked, changes.clone());
                     apply_memory(&mut copy, &changes);
                     prop_assert!(copy == memory);
                     // Only chunks that changed are listed, and nothing at all if none did.
@@ -324,7 +361,11 @@ mod tests {
                     }
                 }
                 let mut changes = Changes::default();
-                shadow.diff(ENTITY, 0, table.iter().copied(), show, &mut changes);
+                let mut looked = Changes::default();
+                let elements = || table.iter().copied();
+                shadow.diff(ENTITY, 0, elements(), show, Then::Leave, &mut looked);
+                shadow.diff(ENTITY, 0, elements(), show, Then::Update, &mut changes);
+                prop_assert_eq!(&looked, &changes);
                 prop_assert_eq!(changes.tables.is_empty(), position > 0 && before == table);
                 for change in &changes.tables {
                     prop_assert_eq!(change.table, ENTITY);
@@ -347,11 +388,20 @@ mod tests {
         for _ in 0..2 {
             let mut changes = Changes::default();
             let value = Value::I32(0);
-            shadows.memory(1).diff(ENTITY, 0, &[], &mut changes);
             shadows
-                .table(2)
-                .diff(ENTITY, 0, [].into_iter(), |_| value, &mut changes);
-            shadows.global(0).diff(ENTITY, value, &mut changes);
+                .memory(1)
+                .diff(ENTITY, 0, &[], Then::Update, &mut changes);
+            shadows.table(2).diff(
+                ENTITY,
+                0,
+                [].into_iter(),
+                |_| value,
+                Then::Update,
+                &mut changes,
+            );
+            shadows
+                .global(0)
+                .diff(ENTITY, value, Then::Update, &mut changes);
             assert_eq!(changes.memories.len(), 1);
             assert_eq!(changes.tables.len(), 1);
             assert_eq!(
@@ -363,11 +413,20 @@ mod tests {
             );
 
             let mut again = Changes::default();
-            shadows.memory(1).diff(ENTITY, 0, &[], &mut again);
             shadows
-                .table(2)
-                .diff(ENTITY, 0, [].into_iter(), |_| value, &mut again);
-            shadows.global(0).diff(ENTITY, value, &mut again);
+                .memory(1)
+                .diff(ENTITY, 0, &[], Then::Update, &mut again);
+            shadows.table(2).diff(
+                ENTITY,
+                0,
+                [].into_iter(),
+                |_| value,
+                Then::Update,
+                &mut again,
+            );
+            shadows
+                .global(0)
+                .diff(ENTITY, value, Then::Update, &mut again);
             assert_eq!(again, Changes::default());
             shadows.clear();
         }
@@ -378,7 +437,10 @@ mod tests {
         let mut shadow = GlobalShadow::default();
         let mut changes = Changes::default();
         for bits in [0x7fc0_0000, 0x7fc0_0000, 0x7fc0_0001] {
-            shadow.diff(ENTITY, Value::F32(bits), &mut changes);
+            let (before, mut looked) = (changes.globals.len(), Changes::default());
+            shadow.diff(ENTITY, Value::F32(bits), Then::Leave, &mut looked);
+            shadow.diff(ENTITY, Value::F32(bits), Then::Update, &mut changes);
+            assert_eq!(looked.globals, changes.globals[before..]);
         }
         assert_eq!(changes.globals.len(), 2);
     }

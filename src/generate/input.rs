@@ -151,6 +151,7 @@ impl Header {
             host_imports: true,
             host_seed: self.host_seed,
             interrupt_at: 0,
+            looks: Settings::default().looks,
             memory_limit: 8 + u64::from(flags >> 1 & 7),
             table_limit: 1_000,
             fuel: Settings::default().fuel,

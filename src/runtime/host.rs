@@ -242,10 +242,13 @@ impl<'case> Store<'case> {
             self.retain(*reference);
         }
         let counts = self.live_counts();
+        let looks = self.host.looks(case, item);
+        let state = looks.then(|| Box::new(self.look()));
         self.events.push(Event::HostCall {
             function: item,
             args: args.clone(),
             counts,
+            state,
         });
         let answer = self.host.call(case, item, &args);
         self.host_had_enough |= answer.enough;

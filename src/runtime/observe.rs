@@ -1,10 +1,12 @@
 //! Between what a store holds and what an observation shows: values, functions, objects.
 
+use std::mem;
+
 use parallax_oracles::{Changes, Entity, FuncIdentity, ObjectId, Owner, Value};
 
 use super::store::Store;
 use crate::case::module::ValType;
-use crate::engine::shadow::Shadows;
+use crate::engine::shadow::Then;
 use crate::score::Fault;
 
 impl Store<'_> {
@@ -128,14 +130,26 @@ impl Store<'_> {
         }
     }
 
-    /// Adds to `changes` what differs in memories, tables, globals and counts from what the
-    /// shadows hold.
-    pub fn snapshot(&mut self, shadows: &mut Shadows<u64>, changes: &mut Changes) {
+    /// Adds to `changes` what differs in memories, tables, globals and counts from what was last shown.
+    pub fn snapshot(&mut self, changes: &mut Changes) {
+        self.show(Then::Update, changes);
+        self.snapshot_counts(changes);
+    }
+
+    /// What differs in memories, tables and globals from what was last shown, while a step is under way.
+    pub(super) fn look(&mut self) -> Changes {
+        let mut changes = Changes::default();
+        self.show(Then::Leave, &mut changes);
+        changes
+    }
+
+    fn show(&mut self, then: Then, changes: &mut Changes) {
+        let mut shadows = mem::take(&mut self.shadows);
         for (position, entry) in self.memories.iter().enumerate() {
             if self.shows(entry.entity) {
                 let memory = &entry.memory;
                 let shadow = shadows.memory(position);
-                shadow.diff(entry.entity, memory.pages(), memory.bytes(), changes);
+                shadow.diff(entry.entity, memory.pages(), memory.bytes(), then, changes);
             }
         }
         for (position, entry) in self.tables.iter().enumerate() {
@@ -146,17 +160,18 @@ impl Store<'_> {
                 let show = |raw| self.value_of_raw(u128::from(raw), ty);
                 shadows
                     .table(position)
-                    .diff(entry.entity, 0, elements, show, changes);
+                    .diff(entry.entity, 0, elements, show, then, changes);
             }
         }
         for (position, entry) in self.globals.iter().enumerate() {
             if self.shows(entry.entity) {
                 let (block, offset) = self.site(&entry.site);
                 let value = self.value_of_raw(block.read_u128(offset), entry.ty.value);
-                shadows.global(position).diff(entry.entity, value, changes);
+                let shadow = shadows.global(position);
+                shadow.diff(entry.entity, value, then, changes);
             }
         }
-        self.snapshot_counts(changes);
+        self.shadows = shadows;
     }
 
     /// What an instance made is shown from when it was made, even if a segment or its start

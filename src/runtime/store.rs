@@ -22,6 +22,7 @@ use super::widened;
 use crate::case::module::{FuncType, ValType};
 use crate::case::{Case, Host};
 use crate::codegen::trampolines::VALUE_BYTES;
+use crate::engine::shadow::Shadows;
 use crate::score::Fault;
 use crate::translate::builtins::Builtin;
 use crate::translate::memories::{MemoryPlan, PAGE_BYTES};
@@ -58,6 +59,7 @@ pub struct Reusable {
     pool: MemoryPool,
     objects: Objects,
     interrupts: Arc<Interrupts>,
+    shadows: Shadows<u64>,
 }
 
 impl Reusable {
@@ -69,6 +71,7 @@ impl Reusable {
             pool: MemoryPool::default(),
             objects: Objects::new(&heap),
             interrupts: Interrupts::watched(),
+            shadows: Shadows::default(),
             heap,
         }
     }
@@ -116,6 +119,8 @@ pub struct Store<'case> {
     /// Whether a load that trapped since this was last asked was wider than wasm's.
     widened: bool,
     values: Block,
+    /// Memories, tables and globals as they were last shown.
+    pub(super) shadows: Shadows<u64>,
     pub(super) last_counts: Vec<u64>,
 }
 
@@ -142,7 +147,9 @@ impl<'case> Store<'case> {
             pool,
             objects,
             interrupts,
+            mut shadows,
         } = reusable;
+        shadows.clear();
         // Much of what the store before owned is gone.
         machine.forget_memory();
         let mut store = Box::new(Store {
@@ -175,12 +182,18 @@ impl<'case> Store<'case> {
             heap,
             torn: Vec::new(),
             widened: false,
+            shadows,
             last_counts: Vec::new(),
         });
         match store.make_host_things(&host_trampolines) {
             Ok(()) => Ok(store),
             Err(reason) => Err(Box::new((Outcome::Inconclusive(reason), store.dismantle()))),
         }
+    }
+
+    /// Begins a step of the case.
+    pub fn begin_step(&mut self) {
+        self.host.begin_step(self.case);
     }
 
     /// How many branches, or basic blocks, a machine that counts them may take for one call.
@@ -593,6 +606,7 @@ impl<'case> Store<'case> {
             pool: store.pool,
             objects: store.objects,
             interrupts: store.interrupts,
+            shadows: store.shadows,
         }
     }
 }

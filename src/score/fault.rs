@@ -68,6 +68,8 @@ faults! {
     ImportCalledWithOwnVmctx = "import-called-with-own-vmctx",
     /// An imported function gets its own vmctx as the caller's.
     CallerVmctxIsCallees = "caller-vmctx-is-callees",
+    /// What is stored before a call of an imported function is stored after it.
+    StoreAfterImportedCall = "store-after-imported-call",
     /// What `return_call_indirect` calls gets the caller's vmctx.
     TailCallWithOwnVmctx = "tail-call-with-own-vmctx",
     /// Loads and stores go to the first memory, whichever they name.
@@ -162,6 +164,7 @@ impl Fault {
             | Fault::StaticBoundShort
             | Fault::ImportCalledWithOwnVmctx
             | Fault::CallerVmctxIsCallees
+            | Fault::StoreAfterImportedCall
             | Fault::TailCallWithOwnVmctx
             | Fault::AccessOfFirstMemory
             | Fault::AddressOfBulkCut

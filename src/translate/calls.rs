@@ -57,9 +57,13 @@ impl Environment<'_> {
                 false => caller_vmctx,
             };
             let args = with_vmctxs(callee.vmctx, caller_vmctx, args);
-            builder
+            let call = builder
                 .ins()
-                .call_indirect(signature, callee.address, &args)
+                .call_indirect(signature, callee.address, &args);
+            if self.planted(Fault::StoreAfterImportedCall) {
+                put_off_store(builder.func, call);
+            }
+            call
         };
         self.declare_results(builder, signature, call);
         call
@@ -210,6 +214,27 @@ impl Environment<'_> {
                 self.declare_reference(builder, value);
             }
         }
+    }
+}
+
+/// Puts the last store before a call behind it, if no other call is in between: a planted fault. The call is
+/// the last instruction of its block so far.
+fn put_off_store(func: &mut ir::Function, call: ir::Inst) {
+    let (Some(block), mut before) = (func.layout.inst_block(call), func.layout.prev_inst(call))
+    else {
+        return;
+    };
+    while let Some(inst) = before {
+        let opcode = func.dfg.insts[inst].opcode();
+        if opcode.is_call() {
+            return;
+        }
+        if opcode.can_store() {
+            func.layout.remove_inst(inst);
+            func.layout.append_inst(inst, block);
+            return;
+        }
+        before = func.layout.prev_inst(inst);
     }
 }
 

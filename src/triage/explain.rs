@@ -65,7 +65,7 @@ impl Report<'_> {
                         "{}, in step {}: {}",
                         finding.oracle,
                         finding.step,
-                        show::place(self.case, &finding.place)
+                        show::place_of(self.case, finding)
                     ),
                 ),
                 Standing::Unsupported(what) => ("unsupported", what.clone()),

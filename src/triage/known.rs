@@ -495,6 +495,7 @@ mod tests {
         let finding = |engine: &str, how: &str| Finding {
             oracle: OracleName::Traps,
             step: 0,
+            at_call: None,
             place: Place::Outcome,
             reference: Seen::Rule(String::new()),
             subject: Seen::Outcome(Outcome::Escaped(how.to_string())),

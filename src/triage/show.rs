@@ -71,11 +71,20 @@ pub fn rows(case: &Case, finding: &Finding) -> Vec<(String, String)> {
     let rows = [
         ("call", call(case, finding.step)),
         ("oracle", finding.oracle.to_string()),
-        ("place", place(case, &finding.place)),
+        ("place", place_of(case, finding)),
         (reference, seen(case, &finding.reference)),
         (&finding.engine, seen(case, &finding.subject)),
     ];
     rows.map(|(name, text)| (name.to_string(), text)).into()
+}
+
+/// Where a finding is, and at which host call it shows if that is before the step is over.
+pub fn place_of(case: &Case, finding: &Finding) -> String {
+    let place = place(case, &finding.place);
+    match finding.at_call {
+        Some(call) => format!("{place}, at host call {call} of the step"),
+        None => place,
+    }
 }
 
 /// What a step of a case does, with its number and, if it is from a script, its line.
@@ -251,6 +260,7 @@ mod tests {
         let found = Finding {
             oracle: OracleName::Memories,
             step: 1,
+            at_call: None,
             place: Place::MemoryByte {
                 memory,
                 address: 16,

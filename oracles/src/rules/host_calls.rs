@@ -6,6 +6,9 @@
 //! > n = m ∧ ∀ k < n: function(cₖ) = function(dₖ) ∧ |args(cₖ)| = |args(dₖ)| ∧
 //! > ∀ i: args(cₖ)ᵢ ≡ args(dₖ)ᵢ
 //!
+//! Of a step whose outcome says nothing, as where the stack was exhausted, the same is asked of the calls
+//! that both sides made: up to where one of them stopped, both ran the same program.
+//!
 //! Which objects are dropped between two calls, and the counts at a call, are the oracle
 //! `refcounts`' question.
 
@@ -37,6 +40,14 @@ pub fn check(reference: &[Event], subject: &[Event], nans: Nans) -> Option<Diffe
         }
         call += 1;
     }
+}
+
+/// The same of the calls that both sides made, if one of them may have stopped before the other.
+pub fn check_common(reference: &[Event], subject: &[Event], nans: Nans) -> Option<Difference> {
+    let calls = calls(reference).zip(calls(subject));
+    calls
+        .enumerate()
+        .find_map(|(call, (reference, subject))| check_call(call, reference, subject, nans))
 }
 
 /// A host call without the counts.
@@ -156,6 +167,25 @@ mod tests {
                 Seen::Value(object(3)),
             ))
         );
+    }
+
+    #[test]
+    fn of_what_stopped_early_the_calls_are_compared_that_both_made() {
+        let calls = |values: &[i32]| -> Vec<Event> {
+            let call = |value: &i32| host_call(0, &[Value::I32(*value)], &[]);
+            values.iter().map(call).collect()
+        };
+        let all = calls(&[1, 2, 3]);
+        for made in 0..3 {
+            assert_eq!(check_common(&all, &all[..made], Nans::Any), None);
+            assert_eq!(check_common(&all[..made], &all, Nans::Any), None);
+        }
+        let difference = check_common(&all, &calls(&[1, 4]), Nans::Any);
+        let place = Place::HostCallArgument {
+            call: 1,
+            argument: 0,
+        };
+        assert_eq!(difference.map(|it| it.place), Some(place));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 pub mod globals;
 pub mod host_calls;
+pub mod looks;
 pub mod memories;
 pub mod refcounts;
 pub mod results;

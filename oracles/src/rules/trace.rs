@@ -80,6 +80,7 @@ fn host_call(event: &Event) -> Option<(Call<'_>, &[(ObjectId, u64)])> {
             function,
             args,
             counts,
+            ..
         } => Some((
             Call {
                 function: *function,

@@ -40,15 +40,17 @@ fn counts() -> impl Strategy<Value = Vec<(ObjectId, u64)>> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
+    let state = proptest::option::of(changes().prop_map(Box::new));
     prop_oneof![
         number().prop_map(|object| Event::Dropped(ObjectId(object))),
-        (number(), vec(value(), 0..3), counts()).prop_map(|(function, args, counts)| {
-            Event::HostCall {
+        (number(), vec(value(), 0..3), counts(), state).prop_map(
+            |(function, args, counts, state)| Event::HostCall {
                 function,
                 args,
                 counts,
+                state,
             }
-        }),
+        ),
     ]
 }
 

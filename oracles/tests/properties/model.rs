@@ -414,15 +414,18 @@ impl World {
         } else {
             Counts::new()
         };
+        let state = Box::new(self.now.changes_since(self.before.as_ref()));
         self.reference_events.push(Event::HostCall {
             function,
             args: args.clone(),
             counts: held.into_iter().collect(),
+            state: Some(state.clone()),
         });
         self.events.push(Event::HostCall {
             function,
             args,
             counts: self.counts().into_iter().collect(),
+            state: Some(state),
         });
     }
 

@@ -6,8 +6,8 @@ use parallax_oracles::{
 
 use crate::model::History;
 use crate::sites::{
-    calls, counts_at, drops, elements, events, events_of, listings, listings_before_drops,
-    memories, results, settled, shown, sites,
+    calls, counts_at, drops, elements, events, events_of, listings, listings_before_drops, looks,
+    memories, results, settled, shown, sites, state_at,
 };
 
 /// A stream of choices.
@@ -338,6 +338,38 @@ pub const STATE: &[(&str, Mutate)] = &[
         let i = pick.below(3);
         history.subject.steps[0].changes.globals.remove(i);
         only(OracleName::Globals, 0)
+    }),
+    ("byte of a memory at a host call", |history, pick| {
+        let at = pick.one(looks(&history.subject, |state| {
+            state.memories.iter().any(|change| !change.bytes.is_empty())
+        }))?;
+        let bytes = &mut state_at(&mut history.subject, at).memories[0].bytes;
+        let i = pick.below(bytes.len());
+        bytes[i] ^= 1 << pick.below(8);
+        only(OracleName::Memories, at.0)
+    }),
+    ("element of a table at a host call", |history, pick| {
+        let at = pick.one(looks(&history.subject, |state| {
+            let mut tables = state.tables.iter();
+            tables.any(|change| !change.elements.is_empty())
+        }))?;
+        let tables = &mut state_at(&mut history.subject, at).tables;
+        let mut elements = tables.iter_mut().flat_map(|change| &mut change.elements);
+        let value = &mut elements.next()?.1;
+        *value = pick.other(*value);
+        only(OracleName::Tables, at.0)
+    }),
+    ("global at a host call", |history, pick| {
+        let at = pick.one(looks(&history.subject, |state| !state.globals.is_empty()))?;
+        let globals = &mut state_at(&mut history.subject, at).globals;
+        let i = pick.below(globals.len());
+        globals[i].value = pick.other(globals[i].value);
+        only(OracleName::Globals, at.0)
+    }),
+    ("record of a global at a host call", |history, pick| {
+        let at = pick.one(looks(&history.subject, |state| !state.globals.is_empty()))?;
+        state_at(&mut history.subject, at).globals.pop();
+        only(OracleName::Globals, at.0)
     }),
     ("result", |history, pick| {
         let (step, i) = pick.one(sites(&history.subject, results))?;

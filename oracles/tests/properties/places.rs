@@ -143,6 +143,7 @@ proptest! {
             .map(|(oracle, place, reference, subject)| Finding {
                 oracle,
                 step: steps.len(),
+                at_call: None,
                 place,
                 reference,
                 subject,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use parallax_oracles::{Event, ObjectId, Observation, Outcome, StepObservation, Value};
+use parallax_oracles::{Changes, Event, ObjectId, Observation, Outcome, StepObservation, Value};
 
 /// A step and the position of an event in it; the step past the last is the store's drop.
 pub type At = (usize, usize);
@@ -89,6 +89,27 @@ pub fn counts_at(observation: &mut Observation, at: At) -> &mut Vec<(ObjectId, u
     match &mut events(observation, at.0)[at.1] {
         Event::HostCall { counts, .. } => counts,
         Event::Dropped(_) => panic!("not a host call"),
+    }
+}
+
+/// The host calls at which the state is as asked for.
+pub fn looks(observation: &Observation, is: impl Fn(&Changes) -> bool) -> Vec<At> {
+    all_events(observation)
+        .filter(|(_, event)| match event {
+            Event::HostCall { state, .. } => state.as_deref().is_some_and(&is),
+            Event::Dropped(_) => false,
+        })
+        .map(|(at, _)| at)
+        .collect()
+}
+
+/// The state at a host call, which was looked at.
+pub fn state_at(observation: &mut Observation, at: At) -> &mut Changes {
+    match &mut events(observation, at.0)[at.1] {
+        Event::HostCall {
+            state: Some(state), ..
+        } => state,
+        event => panic!("{event:?}"),
     }
 }
 

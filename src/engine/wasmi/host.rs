@@ -9,15 +9,16 @@ use ::wasmi::{
     Instance, Memory, MemoryType, Mutability, Nullable, Ref, RefType, Store, StoreContext,
     StoreContextMut, StoreLimits, StoreLimitsBuilder, Table, TableType, V128, Val, ValType,
 };
-use parallax_oracles::{Event, FuncIdentity, ObjectId, Reason, TrapKind, Value};
+use parallax_oracles::{Changes, Event, FuncIdentity, ObjectId, Reason, TrapKind, Value};
 
 use super::guard;
 use super::handle::slot;
-use super::visible::{Visible, held};
+use super::visible::{self, Visible, held};
 use crate::case::host::fill_with_pattern;
 use crate::case::module as decoded;
 use crate::case::{Case, Host, HostItemKind};
 use crate::engine::host_end::HostEnd;
+use crate::engine::shadow::{Shadows, Then};
 
 /// What a store carries for us.
 pub struct Data<'run> {
@@ -35,6 +36,13 @@ pub struct Data<'run> {
     pub host_items: Vec<Extern>,
     /// What snapshots show.
     pub visible: Visible,
+    /// What they last showed.
+    pub shadows: Shadows<u64>,
+    /// Whether functions of the case can write to tables at all. Where they cannot, only
+    /// instantiation does, and in other steps nobody need look.
+    pub code_writes_tables: bool,
+    /// Whether tables may not be as they were last shown.
+    pub tables_may_differ: bool,
     /// Host objects that were ever seen. wasmi keeps them as long as the store.
     objects: HashMap<ObjectId, ExternRef>,
 }
@@ -50,7 +58,7 @@ pub struct Made {
 }
 
 impl<'run> Data<'run> {
-    pub fn new(case: &'run Case) -> Data<'run> {
+    pub fn new(case: &'run Case, shadows: Shadows<u64>) -> Data<'run> {
         Data {
             case,
             host: Host::new(case),
@@ -66,6 +74,9 @@ impl<'run> Data<'run> {
             instances: Vec::new(),
             host_items: Vec::new(),
             visible: Visible::default(),
+            shadows,
+            code_writes_tables: case.modules.iter().any(visible::writes_tables),
+            tables_may_differ: true,
             objects: HashMap::new(),
         }
     }
@@ -175,12 +186,19 @@ fn answer(
     let args: Vec<Value> = params.iter().map(|param| show(context, param)).collect();
     let counts = held(context);
     let data = caller.data_mut();
+    let state = data.host.looks(data.case, item).then(|| {
+        let mut changes = Changes::default();
+        visible::show(caller.as_context_mut(), Then::Leave, &mut changes);
+        Box::new(changes)
+    });
+    let data = caller.data_mut();
     let answer = data.host.call(data.case, item, &args);
     data.visible.keep(&answer.keep);
     data.events.push(Event::HostCall {
         function: item,
         args,
         counts,
+        state,
     });
     if answer.enough {
         return Err(Error::host(HostEnd::Inconclusive(Reason::HostCalls)));

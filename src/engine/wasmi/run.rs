@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::mem;
 
-use ::wasmi::{AsContext, Engine, Extern, Func, Instance, Module, Store, Val};
+use ::wasmi::{AsContext, AsContextMut, Engine, Extern, Func, Instance, Module, Store, Val};
 use parallax_oracles::{Changes, Entity, Event, FuncIdentity, Outcome, Owner, Value};
 
 use super::aliases;
@@ -16,7 +16,7 @@ use super::{Wasmi, guard};
 use crate::case::module::{self as decoded, ImportKind};
 use crate::case::{Action, Case, ImportSource, LinkPlan};
 use crate::engine::segments::{self, Imported};
-use crate::engine::shadow::Shadows;
+use crate::engine::shadow::{Shadows, Then};
 use crate::engine::{Refusal, Run};
 
 /// A run of a case.
@@ -28,10 +28,6 @@ pub struct WasmiRun<'run> {
     store: Store<Data<'run>>,
     /// Whether frames must be kept apart, see [`frames`].
     tail_calls: bool,
-    /// Whether functions of the case can write to tables at all. Where they cannot, only
-    /// instantiation does, and other steps need not look.
-    code_writes_tables: bool,
-    tables_may_differ: bool,
 }
 
 impl<'run> WasmiRun<'run> {
@@ -53,7 +49,8 @@ impl<'run> WasmiRun<'run> {
             })
             .collect::<Result<_, _>>()
             .map_err(Refusal::Invalid)?;
-        let mut store = Store::new(&engine, Data::new(case));
+        let shadows = mem::take(&mut wasmi.shadows);
+        let mut store = Store::new(&engine, Data::new(case, shadows));
         store.limiter(|data| &mut data.limits);
         host::make_items(&mut store).map_err(Refusal::Unsupported)?;
         let mut run = WasmiRun {
@@ -62,8 +59,6 @@ impl<'run> WasmiRun<'run> {
             modules,
             store,
             tail_calls,
-            code_writes_tables: case.modules.iter().any(writes_tables),
-            tables_may_differ: true,
         };
         for index in 0..case.host_items.len() {
             let item = run.store.data().host_items[index];
@@ -87,8 +82,11 @@ impl<'run> WasmiRun<'run> {
         if let Err(error) = self.store.set_fuel(self.case.settings.fuel) {
             return outcome_of(&error);
         }
-        self.tables_may_differ |=
-            self.code_writes_tables || matches!(action, Action::Instantiate { .. });
+        let case = self.case;
+        let data = self.store.data_mut();
+        data.host.begin_step(case);
+        data.tables_may_differ |=
+            data.code_writes_tables || matches!(action, Action::Instantiate { .. });
         match action {
             Action::Instantiate { module, link } => self.instantiate(*module, link),
             Action::Invoke {
@@ -360,19 +358,16 @@ impl Run for WasmiRun<'_> {
     }
 
     fn snapshot(&mut self, changes: &mut Changes) {
-        let context = self.store.as_context();
-        visible::memories(context, self.shadows, changes);
-        if mem::take(&mut self.tables_may_differ) {
-            visible::tables(context, self.shadows, changes);
-        }
-        visible::globals(context, self.shadows, changes);
+        visible::show(self.store.as_context_mut(), Then::Update, changes);
         self.store.data_mut().visible.changed_handles(changes);
     }
 
     fn finish(self: Box<Self>, events: &mut Vec<Event>) -> Outcome {
         // wasmi keeps every externref until the store is gone and says nothing of it.
-        let WasmiRun { store, .. } = *self;
-        events.extend(store.into_data().events);
+        let WasmiRun { shadows, store, .. } = *self;
+        let data = store.into_data();
+        events.extend(data.events);
+        *shadows = data.shadows;
         Outcome::Returned(Vec::new())
     }
 }
@@ -384,19 +379,6 @@ fn prepared(module: &decoded::Module, tail_calls: bool) -> Result<Cow<'_, [u8]>,
         true => frames::apart(&wasm),
         false => Ok(wasm),
     }
-}
-
-/// Whether a module has an instruction that writes to tables.
-fn writes_tables(module: &decoded::Module) -> bool {
-    // table.set, table.init, table.copy, table.grow, table.fill
-    let writers = [
-        &[0x26][..],
-        &[0xfc, 12],
-        &[0xfc, 14],
-        &[0xfc, 15],
-        &[0xfc, 17],
-    ];
-    writers.iter().any(|code| module.opcodes.has(code))
 }
 
 /// What a module is about to be given, for [`segments`].

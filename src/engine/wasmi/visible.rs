@@ -5,16 +5,18 @@
 //! call it is the lower bound that engines which do count are held to.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use ::wasmi::{
-    AsContext, Extern, ExternRef, Global, Memory, Nullable, Ref, RefType, StoreContext, Table, Val,
-    ValType,
+    AsContext, Extern, ExternRef, Global, Memory, Nullable, Ref, RefType, StoreContext,
+    StoreContextMut, Table, Val, ValType,
 };
 use parallax_oracles::{Changes, Entity, ObjectId, Value};
 
 use super::handle::slot;
-use super::host::{Data, object_id, show, show_function};
-use crate::engine::shadow::Shadows;
+use super::host::{self, Data, object_id, show_function};
+use crate::case::module as decoded;
+use crate::engine::shadow::{Shadows, Then};
 
 /// Slots that are looked at for one host call. Programs with more say nothing there.
 const SLOTS_LOOKED_AT: u64 = 4096;
@@ -66,23 +68,60 @@ impl Visible {
     }
 }
 
+/// Adds to `changes` what differs in memories, tables and globals from what the shadows hold.
+pub fn show(mut context: StoreContextMut<'_, Data<'_>>, then: Then, changes: &mut Changes) {
+    let mut shadows = mem::take(&mut context.data_mut().shadows);
+    let seen = context.as_context();
+    memories(seen, &mut shadows, then, changes);
+    if seen.data().tables_may_differ {
+        tables(seen, &mut shadows, then, changes);
+    }
+    globals(seen, &mut shadows, then, changes);
+    let data = context.data_mut();
+    data.shadows = shadows;
+    if then == Then::Update {
+        data.tables_may_differ = false;
+    }
+}
+
+/// Whether a module has an instruction that writes to tables.
+pub fn writes_tables(module: &decoded::Module) -> bool {
+    // table.set, table.init, table.copy, table.grow, table.fill
+    let writers = [
+        &[0x26][..],
+        &[0xfc, 12],
+        &[0xfc, 14],
+        &[0xfc, 15],
+        &[0xfc, 17],
+    ];
+    writers.iter().any(|code| module.opcodes.has(code))
+}
+
 /// Adds to `changes` what differs in memories from what the shadows hold.
-pub fn memories(
+fn memories(
     context: StoreContext<'_, Data<'_>>,
     shadows: &mut Shadows<u64>,
+    then: Then,
     changes: &mut Changes,
 ) {
     let memories = context.data().visible.memories.iter().enumerate();
     for (position, (entity, memory)) in memories {
         let shadow = shadows.memory(position);
-        shadow.diff(*entity, memory.size(context), memory.data(context), changes);
+        shadow.diff(
+            *entity,
+            memory.size(context),
+            memory.data(context),
+            then,
+            changes,
+        );
     }
 }
 
 /// The same for tables.
-pub fn tables(
+fn tables(
     context: StoreContext<'_, Data<'_>>,
     shadows: &mut Shadows<u64>,
+    then: Then,
     changes: &mut Changes,
 ) {
     let tables = context.data().visible.tables.iter().enumerate();
@@ -92,20 +131,21 @@ pub fn tables(
         let show = |raw| show_element(context, *element, raw);
         shadows
             .table(position)
-            .diff(*entity, 0, elements, show, changes);
+            .diff(*entity, 0, elements, show, then, changes);
     }
 }
 
 /// The same for globals.
-pub fn globals(
+fn globals(
     context: StoreContext<'_, Data<'_>>,
     shadows: &mut Shadows<u64>,
+    then: Then,
     changes: &mut Changes,
 ) {
     let globals = context.data().visible.globals.iter().enumerate();
     for (position, (entity, global, _)) in globals {
-        let value = show(context, &global.get(context));
-        shadows.global(position).diff(*entity, value, changes);
+        let value = host::show(context, &global.get(context));
+        shadows.global(position).diff(*entity, value, then, changes);
     }
 }
 

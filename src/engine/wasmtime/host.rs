@@ -8,17 +8,19 @@ use ::wasmtime::{
     Memory, MemoryTypeBuilder, Mutability, OwnedRooted, Ref, RefType, Rooted, StoreLimits,
     StoreLimitsBuilder, Table, TableType, V128, Val, ValType,
 };
-use parallax_oracles::{Event, FuncIdentity, ObjectId, Reason, TrapKind, Value};
+use parallax_oracles::{Changes, Event, FuncIdentity, ObjectId, Reason, TrapKind, Value};
 
 use super::config::{Knobs, Polling};
 use super::functions::{self, Functions};
 use super::objects::{HostObject, Log};
 use super::outcome::told;
+use super::visible::{self, Visible};
 use crate::case::host::fill_with_pattern;
 use crate::case::module as decoded;
 use crate::case::settings::Destructor;
 use crate::case::{Case, Host, HostItemKind};
 use crate::engine::host_end::HostEnd;
+use crate::engine::shadow::{Shadows, Then};
 
 /// What a store carries for us.
 pub struct Data {
@@ -40,12 +42,18 @@ pub struct Data {
     handles: HashMap<ObjectId, OwnedRooted<ExternRef>>,
     /// Which function is which.
     pub functions: Functions,
+    /// What snapshots show.
+    pub visible: Visible,
+    /// What they last showed.
+    pub shadows: Shadows<u64>,
+    /// Whether tables are looked at only when the case is over.
+    pub tables_late: bool,
     /// What the next object but one shares with the one before it, see [`Destructor::DropOther`].
     shared: Option<OwnedRooted<ExternRef>>,
 }
 
 impl Data {
-    pub fn new(case: &Case, knobs: &Knobs) -> Data {
+    pub fn new(case: &Case, knobs: &Knobs, shadows: Shadows<u64>) -> Data {
         let case = Case {
             settings: case.settings.clone(),
             modules: Vec::new(),
@@ -69,9 +77,18 @@ impl Data {
             log: Log::default(),
             handles: HashMap::new(),
             functions: Functions::default(),
+            visible: Visible::default(),
+            shadows,
+            tables_late: knobs.tables_late,
             shared: None,
             case,
         }
+    }
+
+    /// Begins a step of the case.
+    pub fn begin_step(&mut self) {
+        self.armed = false;
+        self.host.begin_step(&self.case);
     }
 }
 
@@ -184,6 +201,12 @@ fn answer(
         .iter()
         .map(|param| show(&mut caller, param))
         .collect();
+    let data = caller.data_mut();
+    let state = data.host.looks(&data.case, item).then(|| {
+        let mut changes = Changes::default();
+        visible::show(&mut caller, Then::Leave, &mut changes);
+        Box::new(changes)
+    });
     let Data {
         case,
         host,
@@ -198,6 +221,7 @@ fn answer(
         function: item,
         args,
         counts: alive.into_iter().map(|id| (id, 1)).collect(),
+        state,
     });
     if answer.enough {
         return Err(Error::new(HostEnd::Inconclusive(Reason::HostCalls)));

@@ -12,13 +12,12 @@ use parallax_oracles::{
 use super::config::{Knobs, Managed, Polling};
 use super::functions::Names;
 use super::host::{self, Data};
-use super::visible::Visible;
-use super::{Flavour, Kept, module, outcome};
+use super::{Flavour, Kept, module, outcome, visible};
 use crate::case::module::{self as decoded, ImportKind};
 use crate::case::settings::Destructor;
 use crate::case::{Action, Case, ImportSource, LinkPlan};
 use crate::engine::segments::{self, Imported};
-use crate::engine::shadow::Shadows;
+use crate::engine::shadow::{Shadows, Then};
 use crate::engine::{Refusal, Run};
 use crate::panics;
 use crate::runtime::watchdog::Clock;
@@ -38,12 +37,10 @@ pub struct WasmtimeRun<'run> {
     kept: Kept,
     polling: Polling,
     alive: Option<Alive>,
-    tables_late: bool,
     /// The modules of the case without their start sections, compiled, and what their functions
     /// are called.
     modules: Vec<(Module, Arc<Names>)>,
     store: Store<Data>,
-    visible: Visible,
     /// What became of every instantiation so far.
     instances: Vec<Made>,
     /// The objects that were alive when that was last shown.
@@ -82,7 +79,8 @@ impl<'run> WasmtimeRun<'run> {
             .iter()
             .map(|module| compile(kept, flavour, case, module, segments::without_start(module)))
             .collect::<Result<_, _>>()?;
-        let mut store = Store::new(&kept.engine, Data::new(case, knobs));
+        let data = Data::new(case, knobs, mem::take(shadows));
+        let mut store = Store::new(&kept.engine, data);
         store.limiter(|data| &mut data.limits);
         let mut run = WasmtimeRun {
             shadows,
@@ -94,10 +92,8 @@ impl<'run> WasmtimeRun<'run> {
                 Managed::Never => Alive::UntilTeardown,
                 Managed::Counting | Managed::Copying => Alive::UntilSettled,
             }),
-            tables_late: knobs.tables_late,
             modules,
             store,
-            visible: Visible::default(),
             instances: Vec::new(),
             shown_alive: Vec::new(),
             broken: false,
@@ -119,12 +115,12 @@ impl<'run> WasmtimeRun<'run> {
             owner,
             index: index as u32,
         };
-        self.visible.add(entity, item);
+        self.store.data_mut().visible.add(entity, item);
     }
 
     /// Lets the program run for as long as a step may take.
     fn refuel(&mut self) -> Result<(), String> {
-        self.store.data_mut().armed = false;
+        self.store.data_mut().begin_step();
         match self.polling {
             Polling::Epochs => self.store.set_epoch_deadline(1),
             Polling::Fuel => {
@@ -169,7 +165,7 @@ impl<'run> WasmtimeRun<'run> {
         let settled = self.store.gc(None).and_then(|()| {
             match self.case.settings.destructor {
                 _ if !dropped && !self.store.data().log.has_dropped() => Ok(()),
-                Destructor::WriteSlots => self.visible.rewrite(&mut self.store),
+                Destructor::WriteSlots => visible::rewrite(&mut self.store),
                 Destructor::Collect => self.store.gc(None),
                 // Slots are read by every snapshot.
                 _ => Ok(()),
@@ -379,11 +375,7 @@ impl Run for WasmtimeRun<'_> {
     }
 
     fn snapshot(&mut self, changes: &mut Changes) {
-        self.visible.memories(&self.store, self.shadows, changes);
-        if !self.tables_late {
-            self.visible.tables(&mut self.store, self.shadows, changes);
-        }
-        self.visible.globals(&mut self.store, self.shadows, changes);
+        visible::show(&mut self.store, Then::Update, changes);
         let alive = self.store.data().log.alive();
         let before = mem::replace(&mut self.shown_alive, alive);
         let counts = before
@@ -399,13 +391,12 @@ impl Run for WasmtimeRun<'_> {
     }
 
     fn snapshot_late(&mut self) -> Option<Changes> {
-        if !self.tables_late {
+        if !self.store.data().tables_late {
             return None;
         }
         let mut changes = Changes::default();
         if !self.broken {
-            self.visible
-                .tables(&mut self.store, self.shadows, &mut changes);
+            visible::show_tables(&mut self.store, &mut changes);
         }
         Some(changes)
     }
@@ -415,7 +406,13 @@ impl Run for WasmtimeRun<'_> {
     }
 
     fn finish(self: Box<Self>, events: &mut Vec<Event>) -> Outcome {
-        let WasmtimeRun { store, broken, .. } = *self;
+        let WasmtimeRun {
+            shadows,
+            mut store,
+            broken,
+            ..
+        } = *self;
+        *shadows = mem::take(&mut store.data_mut().shadows);
         let log = store.data().log.clone();
         if broken {
             // Whatever it holds may be half done.

@@ -1,15 +1,17 @@
 //! The state of a store that can be seen: what snapshots show of it.
 
+use std::mem;
+
 use ::wasmtime::{
-    AsContextMut, Error, Extern, ExternRef, Global, Memory, Mutability, Ref, RootScope, Store,
-    Table, Val,
+    AsContext, AsContextMut, Error, Extern, ExternRef, Global, Memory, Mutability, Ref, RootScope,
+    Store, Table, Val,
 };
 use parallax_oracles::{Changes, Entity, ObjectId, Value};
 
 use super::functions;
-use super::host::{Data, object_id, show};
+use super::host::{self, Data, object_id};
 use super::objects::HostObject;
-use crate::engine::shadow::Shadows;
+use crate::engine::shadow::{Shadows, Then};
 
 /// Slots that are written in one step at most.
 const SLOTS_A_STEP: u64 = 20_000;
@@ -33,25 +35,31 @@ impl Visible {
         }
     }
 
-    /// Adds to `changes` what differs in memories from what the shadows hold.
-    pub fn memories(&self, store: &Store<Data>, shadows: &mut Shadows<u64>, changes: &mut Changes) {
+    fn memories(
+        &self,
+        context: &impl AsContext<Data = Data>,
+        shadows: &mut Shadows<u64>,
+        then: Then,
+        changes: &mut Changes,
+    ) {
         for (position, (entity, memory)) in self.memories.iter().enumerate() {
             let shadow = shadows.memory(position);
-            shadow.diff(*entity, memory.size(store), memory.data(store), changes);
+            let (pages, bytes) = (memory.size(context), memory.data(context));
+            shadow.diff(*entity, pages, bytes, then, changes);
         }
     }
 
-    /// The same for tables.
-    pub fn tables(
+    fn tables(
         &self,
-        store: &mut Store<Data>,
+        context: &mut impl AsContextMut<Data = Data>,
         shadows: &mut Shadows<u64>,
+        then: Then,
         changes: &mut Changes,
     ) {
         let mut elements = Vec::new();
         for (position, (entity, table)) in self.tables.iter().enumerate() {
             // What is read is held no longer than that.
-            let mut scope = RootScope::new(&mut *store);
+            let mut scope = RootScope::new(&mut *context);
             let size = table.size(&scope);
             elements.clear();
             for index in 0..size {
@@ -61,22 +69,23 @@ impl Visible {
             let functions = table.ty(&scope).element().heap_type().is_func();
             let show = |raw: u64| show_element(&mut scope, functions, raw);
             let shadow = shadows.table(position);
-            shadow.diff(*entity, 0, elements.iter().copied(), show, changes);
+            let elements = elements.iter().copied();
+            shadow.diff(*entity, 0, elements, show, then, changes);
         }
     }
 
-    /// The same for globals.
-    pub fn globals(
+    fn globals(
         &self,
-        store: &mut Store<Data>,
+        context: &mut impl AsContextMut<Data = Data>,
         shadows: &mut Shadows<u64>,
+        then: Then,
         changes: &mut Changes,
     ) {
         for (position, (entity, global)) in self.globals.iter().enumerate() {
-            let mut scope = RootScope::new(&mut *store);
+            let mut scope = RootScope::new(&mut *context);
             let value = global.get(&mut scope);
-            let value = show(&mut scope, &value);
-            shadows.global(position).diff(*entity, value, changes);
+            let value = host::show(&mut scope, &value);
+            shadows.global(position).diff(*entity, value, then, changes);
         }
     }
 
@@ -84,7 +93,7 @@ impl Visible {
     ///
     /// # Errors
     /// What Wasmtime says, for lack of memory.
-    pub fn rewrite(&self, store: &mut Store<Data>) -> Result<(), Error> {
+    fn rewrite(&self, store: &mut Store<Data>) -> Result<(), Error> {
         let log = store.data().log.clone();
         let mut scope = RootScope::new(store);
         let own = ExternRef::new(&mut scope, HostObject::hidden(&log, None))?;
@@ -113,6 +122,51 @@ impl Visible {
         }
         Ok(())
     }
+}
+
+/// Sets every externref in tables and globals to an object that shows nowhere, and back.
+///
+/// # Errors
+/// What Wasmtime says, for lack of memory.
+pub fn rewrite(store: &mut Store<Data>) -> Result<(), Error> {
+    let visible = mem::take(&mut store.data_mut().visible);
+    let rewritten = visible.rewrite(store);
+    store.data_mut().visible = visible;
+    rewritten
+}
+
+/// Adds to `changes` what differs in memories, tables and globals from what was last shown; tables unless
+/// they are looked at late.
+pub fn show(context: &mut impl AsContextMut<Data = Data>, then: Then, changes: &mut Changes) {
+    let late = context.as_context().data().tables_late;
+    with(context, |context, visible, shadows| {
+        visible.memories(context, shadows, then, changes);
+        if !late {
+            visible.tables(context, shadows, then, changes);
+        }
+        visible.globals(context, shadows, then, changes);
+    });
+}
+
+/// The same for tables alone, late as it may be.
+pub fn show_tables(context: &mut impl AsContextMut<Data = Data>, changes: &mut Changes) {
+    with(context, |context, visible, shadows| {
+        visible.tables(context, shadows, Then::Update, changes);
+    });
+}
+
+/// Does something with what is visible and what was last shown of it, both of which the store carries.
+fn with<C: AsContextMut<Data = Data>>(
+    context: &mut C,
+    show: impl FnOnce(&mut C, &Visible, &mut Shadows<u64>),
+) {
+    let mut store = context.as_context_mut();
+    let data = store.data_mut();
+    let (visible, mut shadows) = (mem::take(&mut data.visible), mem::take(&mut data.shadows));
+    show(context, &visible, &mut shadows);
+    let mut store = context.as_context_mut();
+    let data = store.data_mut();
+    (data.visible, data.shadows) = (visible, shadows);
 }
 
 /// In a shadow a function goes by the address of its record, a host object by its number plus one,

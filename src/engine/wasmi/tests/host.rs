@@ -61,6 +61,8 @@ fn host_calls_are_recorded_with_arguments() {
         function: 0,
         args: vec![Value::I32(1), defined(0, 1)],
         counts: vec![],
+        // Nothing has changed since the step before.
+        state: Some(Box::default()),
     };
     assert_eq!(observation.steps[1].events, std::slice::from_ref(&call));
     assert_eq!(observation.steps[2].events, [call]);
