@@ -23,6 +23,9 @@ pub const FIRST_NEW_OBJECT: u32 = 1_000_000;
 const CALLS_COST: u64 = 4_000_000;
 const CALL_COST: u64 = 40;
 
+/// How many calls of functions by the host may be under way at once, each from within the one before.
+pub const MOST_NESTED: u32 = 4;
+
 /// Something the host provides.
 #[derive(Clone, Debug)]
 pub struct HostItem {
@@ -85,6 +88,9 @@ pub enum HostFunction {
     Take,
     /// `parallax.gc`: asks for a collection.
     Collect,
+    /// `parallax.call`: calls the function that it is given, if that is one of an instance and has neither
+    /// parameters nor results; does nothing if not, or if [`MOST_NESTED`] such calls are under way.
+    CallBack,
     /// Tells a value that the program has at some place, and nothing else; not to be imported, but
     /// put into a module by [`crate::triage::probe`].
     Probe {
@@ -126,6 +132,9 @@ pub struct HostAnswer {
     pub collect: bool,
     /// Keep a handle to these objects for the rest of the case.
     pub keep: Vec<ObjectId>,
+    /// Call this function before returning, if it has neither parameters nor results, and end as it ends;
+    /// then, and if it is not to be called, say so ([`Host::called_back`]).
+    pub call: Option<FuncIdentity>,
     /// End the step, as inconclusive: the case calls the host without end, or as good as.
     pub enough: bool,
 }
@@ -141,6 +150,8 @@ pub struct Host {
     left: u64,
     /// At how many more calls of the step the state is looked at.
     looks: u32,
+    /// How many calls of functions by the host are under way.
+    nested: u32,
 }
 
 impl Host {
@@ -152,12 +163,19 @@ impl Host {
             next_object: FIRST_NEW_OBJECT,
             left: CALLS_COST,
             looks: 0,
+            nested: 0,
         }
     }
 
     /// Begins a step of the case that the host was made for.
     pub fn begin_step(&mut self, case: &Case) {
         self.looks = case.settings.looks;
+        self.nested = 0;
+    }
+
+    /// Says that the function which the host was to call has returned.
+    pub fn called_back(&mut self) {
+        self.nested = self.nested.saturating_sub(1);
     }
 
     /// Whether the state is looked at in the call of host item `item` that is being made. Asked once a call.
@@ -218,6 +236,14 @@ impl Host {
             HostFunction::Make => answer.results.push(self.new_object()),
             HostFunction::Take => answer.keep.extend(args.iter().filter_map(object)),
             HostFunction::Collect => answer.collect = true,
+            HostFunction::CallBack => {
+                if let [Value::Func(Some(function @ FuncIdentity::Defined { .. }))] = args
+                    && self.nested < MOST_NESTED
+                {
+                    self.nested += 1;
+                    answer.call = Some(*function);
+                }
+            }
             HostFunction::Probe { most } => answer.trap = (call > most).then_some(TrapKind::Host),
         }
         answer

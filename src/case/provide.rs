@@ -285,6 +285,7 @@ fn host_function(import: &Import, ty: &FuncType, settings: &Settings) -> HostFun
         ("make", [], [ValType::ExternRef]) => HostFunction::Make,
         ("take", [ValType::ExternRef], []) => HostFunction::Take,
         ("gc", [], []) => HostFunction::Collect,
+        ("call", [ValType::FuncRef], []) => HostFunction::CallBack,
         _ => HostFunction::Arbitrary,
     }
 }

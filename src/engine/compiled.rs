@@ -15,6 +15,7 @@ use parallax_oracles::{Changes, Entity, Event, Finding, Outcome, Place, Value};
 
 use super::version::locked_version;
 use super::{Engine, Refusal, Run};
+use crate::case::host::HostFunction;
 use crate::case::module::FuncType;
 use crate::case::{Action, Case, HostItemKind, Settings};
 use crate::codegen::{Backend, CodegenConfig, CodegenError, CompiledModule, Generator, Isa};
@@ -306,7 +307,10 @@ impl Compiled {
             self.trampoline(ty, Direction::Entry)?;
         }
         for item in &case.host_items {
-            if let HostItemKind::Func { ty, .. } = &item.kind {
+            if let HostItemKind::Func { ty, function } = &item.kind {
+                if *function == HostFunction::CallBack {
+                    self.trampoline(&FuncType::default(), Direction::Entry)?;
+                }
                 match self.trampoline(ty, Direction::Host) {
                     // It takes or returns a vector. Whatever would call it has its signature, and is
                     // refused for that.
@@ -519,11 +523,15 @@ impl Engine for Compiled {
                 _ => 0,
             })
             .collect();
+        let nothing = FuncType::default();
+        let callback_trampoline = self.trampolines.entry.get(&nothing).copied();
+        let callback_trampoline = callback_trampoline.unwrap_or_default();
         let arena = self.arena.as_ref().ok_or_else(no_arena)?;
         let config = StoreConfig {
             case,
             fault: self.fault,
             host_trampolines,
+            callback_trampoline,
             code: arena.code.range(),
             audit: self.audit,
             reusable: self.reusable.take().ok_or_else(no_arena)?,

@@ -9,6 +9,7 @@
 //! - `parallax.make`, `take` and `gc` are called directly and through tables;
 //! - references lie on the operand stack, in locals, in block parameters and in the arguments of
 //!   calls, one to eight at a time, across loops, calls and collections, down to recursion;
+//! - now and then the host calls functions back while wasm waits for it, and those collect;
 //! - where tail calls are used, functions are left by them, with references for arguments: to each
 //!   other, to the host, through tables, and by those that count down, which then need no stack;
 //! - slots are set to what they hold, to what another slot holds, and to null; ranges overlap;
@@ -20,6 +21,7 @@
 //! the host alone. Most accesses are inside the initial bounds, which no table ever shrinks below, or
 //! count from the end that a table has by then.
 
+mod callbacks;
 mod control;
 mod objects;
 mod program;

@@ -6,7 +6,7 @@
 
 use parallax_oracles::TrapKind;
 
-use super::entry::{HOST_CALLER, Stopped};
+use super::entry::{HOST_CALLER, Stopped, Target};
 use super::memory::Memory;
 use super::store::Store;
 use crate::case::module::ValType;
@@ -31,7 +31,7 @@ const GROW64_FAILED: u64 = u64::MAX;
 /// # Safety
 /// `vmctx` must be that of an instance, or a host context, of a store that is reachable through
 /// nothing else at the moment.
-pub unsafe fn call(vmctx: u64, builtin: Builtin, arguments: &[u64]) -> Result<u64, Stopped> {
+pub unsafe fn call(vmctx: u64, builtin: Builtin, arguments: &[u64]) -> Result<Returned, Stopped> {
     let word = |offset: u32| {
         let address = vmctx as usize + offset as usize;
         // SAFETY: every vmctx has these fields.
@@ -53,7 +53,45 @@ pub unsafe fn call(vmctx: u64, builtin: Builtin, arguments: &[u64]) -> Result<u6
     if builtin == Builtin::host_call && !arguments.first().is_some_and(|it| store.may_call(*it)) {
         return Err(Stopped::WrongCaller);
     }
-    store.builtin(instance, builtin, arguments)
+    let value = store.builtin(instance, builtin, arguments)?;
+    let call_back = store.calling_back.take();
+    Ok(Returned { value, call_back })
+}
+
+/// What a builtin came to that did not trap.
+pub struct Returned {
+    /// What it returns: a register.
+    pub value: u64,
+    /// What is to be called before that, by a host function. Who does so says when it is over
+    /// ([`Store::called_back`]).
+    pub call_back: Option<Target>,
+}
+
+/// The same where the host runs generated code itself, and calls back what is to be called.
+///
+/// # Errors
+/// Why wasm must stop.
+///
+/// # Safety
+/// As for [`call`].
+pub unsafe fn call_directly(
+    vmctx: u64,
+    builtin: Builtin,
+    arguments: &[u64],
+) -> Result<u64, Stopped> {
+    // SAFETY: the caller says so.
+    let returned = unsafe { call(vmctx, builtin, arguments) }?;
+    if let Some(target) = returned.call_back {
+        let address = vmctx as usize + head::STORE as usize;
+        // SAFETY: that has just been found to be a vmctx, whose field holds the address of the store, to
+        // which there is no reference any more; the target is one of its functions.
+        unsafe {
+            let store = std::ptr::with_exposed_provenance::<u64>(address).read();
+            let store = std::ptr::with_exposed_provenance_mut::<Store<'_>>(store as usize);
+            Store::call_back(store, target)?;
+        }
+    }
+    Ok(returned.value)
 }
 
 /// A parameter of a builtin, out of the register it is passed in.

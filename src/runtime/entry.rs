@@ -119,6 +119,18 @@ pub(super) fn current() -> *const Activation {
     CURRENT.with(Cell::get)
 }
 
+/// The lowest address of the stack of the activation under way on this thread, if that is known; else 0.
+pub(super) fn stack_end() -> u64 {
+    // SAFETY: a current activation is alive.
+    unsafe { current().as_ref() }.map_or(0, Activation::stack_end)
+}
+
+/// The frame pointer of the frame that entered wasm last on this thread, 0 if none did.
+pub(super) fn last_entry() -> u64 {
+    // SAFETY: a current activation is alive.
+    unsafe { current().as_ref() }.map_or(0, Activation::entry_frame_pointer)
+}
+
 impl Activation {
     /// Where the instructions that enter wasm put the stack pointer to come back to.
     pub(super) const SAVED_STACK_POINTER: usize = offset_of!(Activation, saved_stack_pointer);
@@ -202,6 +214,18 @@ pub(super) fn during<T>(activation: Activation, enter: impl FnOnce() -> T) -> T 
     result
 }
 
+/// Makes an activation the thread's current one until it is [left](leave).
+pub(super) fn enter(activation: Activation) -> Box<Activation> {
+    let activation = Box::new(activation);
+    CURRENT.set(&raw const *activation);
+    activation
+}
+
+/// Ends an activation that was entered last.
+pub(super) fn leave(activation: Box<Activation>) {
+    CURRENT.set(activation.outer);
+}
+
 /// Runs a function on the host. Arguments are at `values`, and results when it has returned.
 ///
 /// # Errors
@@ -282,7 +306,7 @@ pub(super) unsafe extern "C" fn builtin_entry(arguments: *const [u64; 6], builti
     let result = std::panic::catch_unwind(|| {
         // SAFETY: generated code passes a vmctx of the store that `call` was given, of which no
         // reference is alive.
-        unsafe { super::builtins::call(arguments[0], builtin, &arguments[1..]) }
+        unsafe { super::builtins::call_directly(arguments[0], builtin, &arguments[1..]) }
     });
     let stopped = match result {
         Ok(Ok(value)) => {

@@ -9,6 +9,7 @@ use std::ptr;
 use parallax_oracles::{Entity, Event, FuncIdentity, Owner, Reason, TrapKind, Value};
 
 use super::block::Block;
+use super::entry::Target;
 use super::instance::{Function, GlobalEntry, MemoryEntry, Site, TableEntry};
 use super::memory::Memory;
 use super::store::Store;
@@ -206,6 +207,21 @@ impl<'case> Store<'case> {
         }
     }
 
+    /// How the host calls a function, if that has neither parameters nor results.
+    fn function_to_call(&self, function: FuncIdentity) -> Option<Target> {
+        let FuncIdentity::Defined { instance, index } = function else {
+            return None;
+        };
+        let made = self.instance(instance)?;
+        let ty = made.loaded.module.function_type(index);
+        let target = made.functions.get(index as usize)?;
+        (ty.params.is_empty() && ty.results.is_empty()).then_some(Target {
+            trampoline: self.callback_trampoline,
+            vmctx: target.vmctx,
+            code: target.code,
+        })
+    }
+
     /// `host_call`: runs a host function on the arguments in memory at `values`.
     pub(super) fn call_host(&mut self, item: u32, values: u64) -> Result<u64, TrapKind> {
         let case = self.case;
@@ -261,6 +277,12 @@ impl<'case> Store<'case> {
         if answer.interrupt {
             self.host_interrupted = true;
             self.interrupts.interrupt();
+        }
+        if let Some(function) = answer.call {
+            self.calling_back = self.function_to_call(function);
+            if self.calling_back.is_none() {
+                self.host.called_back();
+            }
         }
         for (index, value) in answer.results.iter().enumerate() {
             let raw = self.value_from_host_function(value);

@@ -134,7 +134,14 @@ impl Store<'_> {
         } else {
             0
         };
+        let within = match self.planted(Fault::OuterFramesForgotten) {
+            true => entry::last_entry(),
+            false => u64::MAX,
+        };
         let mut visit = |frame: walk::Frame, read: &dyn Fn(u64) -> Option<u64>| {
+            if frame.frame_pointer >= within {
+                return;
+            }
             let Some((loaded, offset)) = self.code_at(frame.return_address) else {
                 return;
             };

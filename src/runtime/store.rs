@@ -10,7 +10,7 @@ use super::activations::Activations;
 use super::audit::{Audit, Breach};
 use super::block::{Block, Heap};
 use super::destructors::SLOTS_A_STEP;
-use super::entry::{Stopped, Target};
+use super::entry::{self, Stopped, Target};
 use super::host::HostThing;
 use super::instance::{GlobalEntry, Instance, LoadedModule, MemoryEntry, Site, TableEntry};
 use super::machine::Machine;
@@ -43,6 +43,9 @@ pub struct StoreConfig<'case> {
     pub fault: Option<Fault>,
     /// For every host item that is a function, the address of its trampoline.
     pub host_trampolines: Vec<u64>,
+    /// The address of the entry trampoline for functions without parameters and results, if the host may
+    /// call any.
+    pub callback_trampoline: u64,
     /// Where generated code lies.
     pub code: Range<u64>,
     /// Whether the runtime is to be held to its contracts (see [`super::audit`]).
@@ -114,6 +117,10 @@ pub struct Store<'case> {
     pub(super) host_interrupted: bool,
     /// Whether the host was called too often.
     pub(super) host_had_enough: bool,
+    /// What the host function that was just called is to call before it returns.
+    pub(super) calling_back: Option<Target>,
+    /// The entry trampoline for functions without parameters and results, if the host calls any.
+    pub(super) callback_trampoline: u64,
     /// What stores that trapped have written all the same, of which memories.
     torn: Vec<(Entity, Range<u64>)>,
     /// Whether a load that trapped since this was last asked was wider than wasm's.
@@ -137,6 +144,7 @@ impl<'case> Store<'case> {
             case,
             fault,
             host_trampolines,
+            callback_trampoline,
             code,
             audit,
             reusable,
@@ -178,6 +186,8 @@ impl<'case> Store<'case> {
             violation: None,
             host_interrupted: false,
             host_had_enough: false,
+            calling_back: None,
+            callback_trampoline,
             values: heap.block(32 * VALUE_BYTES),
             heap,
             torn: Vec::new(),
@@ -323,6 +333,29 @@ impl<'case> Store<'case> {
             Err(stopped) => store.outcome_of(stopped),
         };
         store.conclude(outcome)
+    }
+
+    /// Says that what a host function was to call has ended.
+    pub(super) fn called_back(&mut self) {
+        self.host.called_back();
+    }
+
+    /// Calls a function of an instance for a host function that wasm has called. The machine is that of the
+    /// host itself.
+    ///
+    /// # Errors
+    /// Why it did not return.
+    ///
+    /// # Safety
+    /// As for [`Store::invoke`], while a builtin of that store runs.
+    pub(super) unsafe fn call_back(store: *mut Store<'_>, target: Target) -> Result<(), Stopped> {
+        // SAFETY: the caller says that the store is valid; these references end before the call.
+        let (code, values) = unsafe { ((*store).code.clone(), (*store).values.address()) };
+        // SAFETY: as above; there are no arguments and results.
+        let result = unsafe { entry::call(store, target, code, values) };
+        // SAFETY: the call is over.
+        unsafe { (*store).called_back() };
+        result
     }
 
     fn prepare(

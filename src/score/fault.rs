@@ -116,6 +116,8 @@ faults! {
     ParameterNotInStackMap = "parameter-not-in-stack-map",
     /// The results of calls are in no stack map.
     ResultNotInStackMap = "result-not-in-stack-map",
+    /// Collections find no references on the stack outside of the last entry into wasm.
+    OuterFramesForgotten = "outer-frames-forgotten",
     /// Sweeping forgets the bump region.
     SweepForgetsBump = "sweep-forgets-bump",
     /// `table.fill` on externrefs copies without counting.
@@ -190,6 +192,7 @@ impl Fault {
             | Fault::SlowPathNoInsert
             | Fault::StackMapIgnored
             | Fault::StackMapOffByWord
+            | Fault::OuterFramesForgotten
             | Fault::SweepForgetsBump
             | Fault::TableFillNoCount
             | Fault::TableInitNoCount

@@ -209,6 +209,15 @@ fn answer(
     if answer.interrupt {
         return Err(Error::host(HostEnd::Trap(TrapKind::Interrupted)));
     }
+    if answer.call.is_some()
+        && let [Val::FuncRef(Nullable::Val(function))] = params
+    {
+        let ty = function.ty(&caller);
+        if ty.params().is_empty() && ty.results().is_empty() {
+            function.call(&mut caller, &[], &mut [])?;
+        }
+        caller.data_mut().host.called_back();
+    }
     for (result, value) in results.iter_mut().zip(answer.results) {
         // What a host function makes it hands over, and keeps no handle to.
         if let Value::Extern(Some(id)) = value

@@ -240,6 +240,15 @@ fn answer(
     if answer.interrupt {
         interrupt(&mut caller)?;
     }
+    if answer.call.is_some()
+        && let [Val::FuncRef(Some(function))] = params
+    {
+        let ty = function.ty(&caller);
+        if ty.params().len() == 0 && ty.results().len() == 0 {
+            function.call(&mut caller, &[], &mut [])?;
+        }
+        caller.data_mut().host.called_back();
+    }
     for (result, value) in results.iter_mut().zip(answer.results) {
         // What a host function makes it hands over, and keeps no handle to.
         *result = match value {

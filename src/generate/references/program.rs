@@ -2,6 +2,7 @@
 
 use wasm_encoder::{ConstExpr, HeapType, Instruction};
 
+use super::callbacks;
 use super::statements::Writer;
 use crate::case::module::ValType;
 use crate::generate::beyond::Beyond;
@@ -14,12 +15,14 @@ const I: ValType = ValType::I32;
 /// A function type: parameters and results.
 type Signature = (&'static [ValType], &'static [ValType]);
 
-/// The type of `parallax.gc`.
-const NOTHING: Signature = (&[], &[]);
+/// The type of `parallax.gc`, and of functions that the host calls.
+pub(super) const NOTHING: Signature = (&[], &[]);
 /// The type of `parallax.make`.
 const GIVES: Signature = (&[], &[E]);
 /// The type of `parallax.take`.
 const TAKES: Signature = (&[E], &[]);
+/// The type of `parallax.call`.
+const CALLS: Signature = (&[ValType::FuncRef], &[]);
 /// The type of functions that count down to themselves.
 const COUNTS_DOWN: Signature = (&[E, I], &[E]);
 
@@ -86,6 +89,10 @@ pub(super) struct Program {
     pub(super) make: u32,
     pub(super) take: u32,
     pub(super) collect: u32,
+    /// `parallax.call`, if the program has functions that the host calls.
+    pub(super) call_back: Option<u32>,
+    /// Those.
+    pub(super) callbacks: Vec<Callee>,
     /// Tables of externrefs; the first has an element.
     pub(super) object_tables: Vec<Table>,
     /// Tables of funcrefs; the first holds what is called indirectly, others anything.
@@ -113,6 +120,7 @@ pub(super) fn module(beyond: Beyond, is_half: bool, source: &mut Source<'_>) -> 
     program.globals(source);
     program.segments_of_objects(source);
     program.function(true, source);
+    program.callbacks(source);
     program.functions_in_tables(source);
     if source.percent(14) {
         program.count_down(source);
@@ -134,6 +142,8 @@ impl Program {
         let (make, _) = import("parallax", "make", GIVES);
         let (take, _) = import("parallax", "take", TAKES);
         let (collect, _) = import("parallax", "gc", NOTHING);
+        let calls_back = source.percent(callbacks::PERCENT);
+        let call_back = calls_back.then(|| import("parallax", "call", CALLS).0);
         let mut callees = Vec::new();
         for name in 0..source.below(3) {
             let signature = *source.pick(&SIGNATURES);
@@ -153,6 +163,8 @@ impl Program {
             make,
             take,
             collect,
+            call_back,
+            callbacks: Vec::new(),
             object_tables: Vec::new(),
             function_tables: Vec::new(),
             globals: Vec::new(),
@@ -327,7 +339,7 @@ impl Program {
         self.add(signature, body, work, leaf, source);
     }
 
-    fn add(
+    pub(super) fn add(
         &mut self,
         signature: Signature,
         body: Body,

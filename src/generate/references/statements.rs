@@ -127,6 +127,9 @@ impl<'p> Writer<'p> {
     }
 
     fn statement(&mut self, source: &mut Source<'_>) {
+        if !self.program.callbacks.is_empty() && source.below(5) == 0 {
+            return self.call_back(source);
+        }
         match source.below(64) {
             0..=3 => self.set_local(source),
             4..=13 => self.set_element(source),

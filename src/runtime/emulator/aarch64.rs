@@ -88,6 +88,22 @@ impl Guest for Aarch64 {
         (read(RegisterARM64::X29), read(RegisterARM64::X30))
     }
 
+    fn stack_pointer(&self, processor: &Processor<'_>) -> u64 {
+        processor.reg_read(RegisterARM64::SP).unwrap_or_default()
+    }
+
+    fn go_back(
+        &self,
+        processor: &mut Processor<'_>,
+        stack_pointer: u64,
+        (frame_pointer, return_address): (u64, u64),
+    ) -> Result<(), uc_error> {
+        processor.reg_write(RegisterARM64::SP, stack_pointer)?;
+        processor.reg_write(RegisterARM64::X29, frame_pointer)?;
+        processor.reg_write(RegisterARM64::X30, return_address)?;
+        processor.set_pc(return_address)
+    }
+
     fn routine(&self, _: &mut Processor<'_>, _: LibCall) -> Result<(), uc_error> {
         // The ISA has an instruction for each of them.
         Err(uc_error::ARG)

@@ -42,7 +42,7 @@ use crate::codegen::Isa;
 use crate::codegen::compiled::LibCall;
 use crate::translate::builtins::Builtin;
 use crate::translate::layout::head;
-use processor::{EXIT_GATE, GATE_BYTES, Guest, Processor};
+use processor::{EXIT_GATE, GATE_BYTES, Guest, Processor, RESUME_GATE};
 
 mod aarch64;
 mod phadd;
@@ -54,6 +54,9 @@ mod x86_64;
 const STACK_SLACK: u64 = 1 << 20;
 
 const PAGE_BYTES: u64 = 4096;
+
+/// Where the arguments and results of a function without any are.
+const NO_VALUES: u64 = 0;
 
 /// The end of the address space of a process, with four levels of page tables. x86-64 keeps half of it
 /// for the kernel; aarch64 has another one for that.
@@ -91,6 +94,18 @@ struct Call {
     stopped: Option<Stopped>,
     /// The page that it was not let into, which ended it, and whether that was to write.
     refused: Option<(u64, bool)>,
+    /// Functions that are called by host functions which emulated code has called, the last one last.
+    nested: Vec<Nested>,
+}
+
+/// A call of a function by a host function, whose gate it returns from when that is over.
+struct Nested {
+    activation: Box<Activation>,
+    /// Where emulated code called the host function: the frame pointer and the return address.
+    left_at: (u64, u64),
+    stack_pointer: u64,
+    /// What the host function returns.
+    value: u64,
 }
 
 impl Emulator {
@@ -116,6 +131,7 @@ impl Emulator {
             blocks: 0,
             stopped: None,
             refused: None,
+            nested: Vec::new(),
         };
         let processor = set_up(call).map_err(|error| format!("Unicorn: {error:?}"))?;
         let reset = processor.context_init();
@@ -218,6 +234,8 @@ impl Emulator {
         let torn = self.torn_store(pc);
         let call = self.processor.get_data_mut();
         call.store = std::ptr::null_mut();
+        // Those that a trap has ended.
+        call.nested.clear();
         if call.refused.is_none() {
             pc = pc.wrapping_sub(self.guest.past_exception());
         }
@@ -363,6 +381,9 @@ fn stop(unicorn: &mut Processor<'_>, why: Stopped) {
 fn pass_gate(unicorn: &mut Processor<'_>, pc: u64) {
     let call = unicorn.get_data();
     let guest = call.guest;
+    if pc - call.gates.start == RESUME_GATE {
+        return resume(unicorn);
+    }
     let number = ((pc - call.gates.start) / GATE_BYTES) as usize;
     let Some(builtin) = Builtin::ALL.get(number).copied() else {
         let routine = LibCall::ALL.get(number - Builtin::ALL.len());
@@ -389,14 +410,17 @@ fn pass_gate(unicorn: &mut Processor<'_>, pc: u64) {
         let changes = store.memory_changes();
         // SAFETY: what is read of the vmctx is memory of the store's, whose address it holds if
         // it is a vmctx; the reference from above is not used while the builtin runs.
-        let value = unsafe { super::builtins::call(vmctx, builtin, &arguments[1..]) }?;
+        let returned = unsafe { super::builtins::call(vmctx, builtin, &arguments[1..]) }?;
         // SAFETY: as above, and the builtin is done.
         let moved = unsafe { &*call.store }.memory_changes() != changes;
-        Ok((value, moved))
+        Ok((returned, moved))
     }));
     match result {
-        Ok(Ok((value, moved))) => {
-            let mut done = guest.answer(unicorn, value);
+        Ok(Ok((returned, moved))) => {
+            let mut done = match returned.call_back {
+                None => guest.answer(unicorn, returned.value),
+                Some(target) => call_back(unicorn, target, exit, returned.value),
+            };
             if moved {
                 done = done.and(unicorn.ctl_flush_tlb());
             }
@@ -406,6 +430,50 @@ fn pass_gate(unicorn: &mut Processor<'_>, pc: u64) {
         }
         Ok(Err(stopped)) => stop(unicorn, stopped),
         Err(_) => stop(unicorn, Stopped::Panicked),
+    }
+}
+
+/// Goes on with a function that the host function calls at whose gate the processor stands, instead of
+/// returning `value` to `left_at`.
+fn call_back(
+    unicorn: &mut Processor<'_>,
+    target: Target,
+    left_at: (u64, u64),
+    value: u64,
+) -> Result<(), uc_error> {
+    let call = unicorn.get_data();
+    let (guest, resume) = (call.guest, call.gates.start + RESUME_GATE);
+    let stack_pointer = guest.stack_pointer(unicorn);
+    // Whatever the gate is called with is left alone.
+    let top = stack_pointer & !15;
+    let stack = call.stack.start..top;
+    unicorn.get_data_mut().nested.push(Nested {
+        activation: entry::enter(Activation::emulated(stack, left_at)),
+        left_at,
+        stack_pointer,
+        value,
+    });
+    guest.enter(unicorn, target, NO_VALUES, top, resume)?;
+    unicorn.set_pc(target.trampoline)
+}
+
+/// Returns from the host function that called the function which has just returned.
+fn resume(unicorn: &mut Processor<'_>) {
+    let Some(nested) = unicorn.get_data_mut().nested.pop() else {
+        return stop(unicorn, Stopped::Panicked);
+    };
+    entry::leave(nested.activation);
+    let call = unicorn.get_data();
+    let guest = call.guest;
+    // SAFETY: a hook runs only during a call, and no other reference to the store is alive.
+    let store = unsafe { &mut *call.store };
+    store.interrupts().set_exit(nested.left_at);
+    store.called_back();
+    let done = guest
+        .answer(unicorn, nested.value)
+        .and_then(|()| guest.go_back(unicorn, nested.stack_pointer, nested.left_at));
+    if done.is_err() {
+        stop(unicorn, Stopped::Panicked);
     }
 }
 

@@ -14,8 +14,12 @@ use crate::translate::builtins::Builtin;
 /// Bytes of a gate.
 pub(super) const GATE_BYTES: u64 = 4;
 
-/// The gate behind those of the builtins and routines, to which the outermost frame returns.
-pub(super) const EXIT_GATE: u64 = (Builtin::ALL.len() + LibCall::ALL.len()) as u64 * GATE_BYTES;
+/// The gate behind those of the builtins and routines, to which a function returns that a host function
+/// has called.
+pub(super) const RESUME_GATE: u64 = (Builtin::ALL.len() + LibCall::ALL.len()) as u64 * GATE_BYTES;
+
+/// The gate behind that, to which the outermost frame returns.
+pub(super) const EXIT_GATE: u64 = RESUME_GATE + GATE_BYTES;
 
 const _: () = assert!(EXIT_GATE + GATE_BYTES <= PAGE_BYTES);
 
@@ -70,6 +74,18 @@ pub(super) trait Guest {
     /// Where the function at whose first instruction the processor stands was called: the frame
     /// pointer, and the return address.
     fn left_at(&self, processor: &Processor<'_>) -> (u64, u64);
+
+    /// The stack pointer.
+    fn stack_pointer(&self, processor: &Processor<'_>) -> u64;
+
+    /// Returns from a gate at which the stack pointer was `stack_pointer` to where it was called from: the
+    /// frame pointer and the return address.
+    fn go_back(
+        &self,
+        processor: &mut Processor<'_>,
+        stack_pointer: u64,
+        left_at: (u64, u64),
+    ) -> Result<(), uc_error>;
 
     /// Does what a routine does, at its gate.
     fn routine(&self, processor: &mut Processor<'_>, call: LibCall) -> Result<(), uc_error>;

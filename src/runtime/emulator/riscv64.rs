@@ -102,6 +102,22 @@ impl Guest for Riscv64 {
         (read(FRAME_POINTER), read(RETURN_ADDRESS))
     }
 
+    fn stack_pointer(&self, processor: &Processor<'_>) -> u64 {
+        processor.reg_read(STACK_POINTER).unwrap_or_default()
+    }
+
+    fn go_back(
+        &self,
+        processor: &mut Processor<'_>,
+        stack_pointer: u64,
+        (frame_pointer, return_address): (u64, u64),
+    ) -> Result<(), uc_error> {
+        processor.reg_write(STACK_POINTER, stack_pointer)?;
+        processor.reg_write(FRAME_POINTER, frame_pointer)?;
+        processor.reg_write(RETURN_ADDRESS, return_address)?;
+        processor.set_pc(return_address)
+    }
+
     fn routine(&self, _: &mut Processor<'_>, _: LibCall) -> Result<(), uc_error> {
         // Code for this ISA is made without.
         Err(uc_error::ARG)

@@ -127,6 +127,22 @@ impl Guest for X86_64 {
         (read(RegisterX86::RBP), return_address.unwrap_or_default())
     }
 
+    fn stack_pointer(&self, processor: &Processor<'_>) -> u64 {
+        processor.reg_read(RegisterX86::RSP).unwrap_or_default()
+    }
+
+    fn go_back(
+        &self,
+        processor: &mut Processor<'_>,
+        stack_pointer: u64,
+        (frame_pointer, return_address): (u64, u64),
+    ) -> Result<(), uc_error> {
+        // The return address was on top of the stack.
+        processor.reg_write(RegisterX86::RSP, stack_pointer + 8)?;
+        processor.reg_write(RegisterX86::RBP, frame_pointer)?;
+        processor.set_pc(return_address)
+    }
+
     fn routine(&self, processor: &mut Processor<'_>, call: LibCall) -> Result<(), uc_error> {
         let mut arguments = [0; VECTORS.len()];
         for (argument, register) in arguments.iter_mut().zip(VECTORS) {

@@ -14,6 +14,7 @@
 //!   `reach` asks it about an address.
 //! - A program is at the address that it was loaded at for as long as code of the case may run.
 
+mod callback;
 mod reach;
 mod run;
 mod stepper;
@@ -28,8 +29,9 @@ use cranelift_codegen::ir::{self, AbiParam, ArgumentExtension, types};
 use cranelift_interpreter::frame::Frame;
 
 use self::reach::{OwnedByStore, Reach};
-use self::run::{Builtins, Caller, Memory, Run};
+use self::run::{Builtins, Caller, Memory, Returned, Run};
 use self::unchanging::Unchanging;
+use super::builtins;
 use super::entry::{self, Activation, HOST_CALLER, Stopped, Target, WASM_STACK_BYTES};
 use super::store::Store;
 use crate::case::Settings;
@@ -302,7 +304,7 @@ impl Builtins for BuiltinsOfStore {
         builtin: Builtin,
         arguments: &[u64],
         exit: (u64, u64),
-    ) -> Result<(u64, bool), Stopped> {
+    ) -> Result<Returned, Stopped> {
         // SAFETY: interpreted code runs, so the store is valid and no reference to it is alive; this
         // one ends before the builtin runs.
         let store = unsafe { &*self.store };
@@ -315,11 +317,22 @@ impl Builtins for BuiltinsOfStore {
         let result = panics::catch(|| {
             // SAFETY: what is read of the vmctx is memory of the store's, whose address it holds if it
             // is a vmctx; the reference from above is not used while the builtin runs.
-            unsafe { super::builtins::call(vmctx, builtin, &arguments[1..]) }
+            unsafe { builtins::call(vmctx, builtin, &arguments[1..]) }
         });
-        let value = result.unwrap_or(Err(Stopped::Panicked))?;
+        let builtins::Returned { value, call_back } = result.unwrap_or(Err(Stopped::Panicked))?;
         // SAFETY: as above, and the builtin is done.
         let moved = unsafe { &*self.store }.memory_changes() != changes;
-        Ok((value, moved))
+        Ok(Returned {
+            value,
+            moved,
+            call_back,
+        })
+    }
+
+    fn called_back(&mut self, exit: (u64, u64)) {
+        // SAFETY: interpreted code runs, so the store is valid and no reference to it is alive.
+        let store = unsafe { &mut *self.store };
+        store.interrupts().set_exit(exit);
+        store.called_back();
     }
 }

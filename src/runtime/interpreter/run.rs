@@ -10,7 +10,7 @@ use super::Code;
 use super::reach::{OwnedByStore, Reach, Refused};
 use super::unchanging::Unchanging;
 use crate::codegen::clif::{self, CallSite, Load, Op, Program, Register};
-use crate::runtime::entry::Stopped;
+use crate::runtime::entry::{Stopped, Target};
 use crate::translate::builtins::Builtin;
 
 /// Registers of all frames together beyond which the stack counts as exhausted: 64 MiB.
@@ -34,7 +34,7 @@ pub struct Caller {
 /// Runs builtins for interpreted code.
 pub trait Builtins {
     /// Runs one, given its arguments in registers, vmctx first, and where wasm is left: frame pointer
-    /// and return address. Says whether memory may have become inaccessible.
+    /// and return address.
     ///
     /// # Errors
     /// Why wasm must stop.
@@ -43,7 +43,20 @@ pub trait Builtins {
         builtin: Builtin,
         arguments: &[u64],
         exit: (u64, u64),
-    ) -> Result<(u64, bool), Stopped>;
+    ) -> Result<Returned, Stopped>;
+
+    /// Says that what a builtin was to call has ended; wasm was left as it was when that builtin was called.
+    fn called_back(&mut self, exit: (u64, u64));
+}
+
+/// What a builtin came to that did not trap.
+pub struct Returned {
+    /// What it returns.
+    pub value: u64,
+    /// Whether memory may have become inaccessible.
+    pub moved: bool,
+    /// What is to be called before that.
+    pub call_back: Option<Target>,
 }
 
 /// A call under way.
@@ -184,7 +197,7 @@ impl<'a, B: Builtins> Run<'a, B> {
         }
     }
 
-    fn stack_pointer(&self) -> u64 {
+    pub(super) fn stack_pointer(&self) -> u64 {
         self.frame_pointer - u64::from(self.program.frame_bytes)
     }
 
@@ -375,15 +388,18 @@ impl<'a, B: Builtins> Run<'a, B> {
             .map(|(argument, parameter)| super::argument(argument.low, parameter))
             .collect();
         let exit = (self.frame_pointer, self.address(op + 1));
-        let (value, moved) = self.builtins.call(builtin, &arguments, exit)?;
-        if moved {
+        let returned = self.builtins.call(builtin, &arguments, exit)?;
+        if returned.moved {
             self.memory.forget();
+        }
+        if let Some(target) = returned.call_back {
+            self.call_back(target, exit)?;
         }
         let results = self.program.list(call.first_result, call.results);
         if let Some(result) = results.first() {
             let ty = abi.returns[0].value_type;
             self.registers[self.base + *result as usize].low =
-                value & (u64::MAX >> (64 - ty.bits()));
+                returned.value & (u64::MAX >> (64 - ty.bits()));
         }
         Ok(op + 1)
     }

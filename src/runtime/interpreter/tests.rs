@@ -21,9 +21,11 @@ const BASE: u64 = 1 << 20;
 struct NoBuiltins;
 
 impl Builtins for NoBuiltins {
-    fn call(&mut self, _: Builtin, _: &[u64], _: (u64, u64)) -> Result<(u64, bool), Stopped> {
+    fn call(&mut self, _: Builtin, _: &[u64], _: (u64, u64)) -> Result<Returned, Stopped> {
         Err(Stopped::Panicked)
     }
+
+    fn called_back(&mut self, _: (u64, u64)) {}
 }
 
 /// A function, alone.

@@ -1,0 +1,32 @@
+//! Calls of wasm by host functions that wasm has called, on the same stack.
+
+use super::run::{Builtins, Run};
+use crate::codegen::clif::Register;
+use crate::runtime::entry::{self, Activation, HOST_CALLER, Stopped, Target};
+
+/// Where the arguments and results of a function without any are.
+const NO_VALUES: u64 = 0;
+
+impl<B: Builtins> Run<'_, B> {
+    /// Calls a function that has neither parameters nor results. `exit` is where wasm was left.
+    ///
+    /// # Errors
+    /// Why it stopped.
+    pub(super) fn call_back(&mut self, target: Target, exit: (u64, u64)) -> Result<(), Stopped> {
+        let number = self.code.program_at(target.trampoline);
+        let number = number.ok_or(Stopped::Panicked)?;
+        let outer = (self.program, self.number, self.base, self.frame_pointer);
+        let callers = std::mem::take(self.callers);
+        self.base += self.program.registers as usize;
+        self.frame_pointer = self.stack_pointer();
+        (self.program, self.number) = (&self.code.programs[number as usize], number);
+        let arguments = [target.vmctx, HOST_CALLER, target.code, NO_VALUES];
+        let arguments = arguments.map(|low| Register { low, high: 0 });
+        let activation = Activation::emulated(entry::stack_end()..self.frame_pointer, exit);
+        let ended = entry::during(activation, || self.enter(&arguments));
+        (self.program, self.number, self.base, self.frame_pointer) = outer;
+        *self.callers = callers;
+        self.builtins.called_back(exit);
+        ended
+    }
+}
