@@ -111,6 +111,8 @@ pub struct Store<'case> {
     pub(super) host_interrupted: bool,
     /// Whether the host was called too often.
     pub(super) host_had_enough: bool,
+    /// Whether the system refused what a memory was to grow by.
+    pub(super) memory_refused: bool,
     /// What stores that trapped have written all the same, of which memories.
     torn: Vec<(Entity, Range<u64>)>,
     /// Whether a load that trapped since this was last asked was wider than wasm's.
@@ -171,6 +173,7 @@ impl<'case> Store<'case> {
             violation: None,
             host_interrupted: false,
             host_had_enough: false,
+            memory_refused: false,
             values: heap.block(32 * VALUE_BYTES),
             heap,
             torn: Vec::new(),
@@ -357,6 +360,9 @@ impl<'case> Store<'case> {
         match stopped {
             Stopped::Trap(TrapKind::Host) if self.host_had_enough => {
                 Outcome::Inconclusive(Reason::HostCalls)
+            }
+            Stopped::Trap(TrapKind::Host) if self.memory_refused => {
+                Outcome::Inconclusive(Reason::AllocationRefused)
             }
             Stopped::Trap(kind) => Outcome::Trapped(kind),
             Stopped::Hung => Outcome::Inconclusive(Reason::Timeout),
