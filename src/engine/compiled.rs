@@ -21,7 +21,7 @@ use crate::case::{Action, Case, HostItemKind, Settings};
 use crate::codegen::{Backend, CodegenConfig, CodegenError, CompiledModule, Generator, Isa};
 use crate::panics;
 use crate::runtime::audit::Breach;
-use crate::runtime::code::CodeArena;
+use crate::runtime::code::{CodeArena, LoadError};
 use crate::runtime::instance::LoadedModule;
 use crate::runtime::machine::{Execution, Machine};
 use crate::runtime::store::{Reusable, Store, StoreConfig};
@@ -87,8 +87,9 @@ pub struct Compiled {
     trampolines: Trampolines,
     reusable: Option<Reusable>,
     shadows: Shadows<u64>,
-    /// Bytes of memories that stores which trapped have written all the same, in the last case.
-    torn: Vec<(Entity, Range<u64>)>,
+    /// Bytes of memories that stores which trapped have written all the same, in the last case, each with the
+    /// step. They show in the snapshot after that one or, if they are what was there, in none.
+    torn: Vec<(usize, Entity, Range<u64>)>,
     /// The steps of the last case that a load wider than wasm's ended by a trap.
     widened: Vec<usize>,
 }
@@ -425,9 +426,12 @@ fn load(
     arena: &mut CodeArena,
     compiled: &CompiledModule,
 ) -> Result<u64, Refusal> {
-    arena
-        .load(compiled, &|call| machine.routine_address(call))
-        .map_err(|error| Refusal::Unsupported(error.to_string()))
+    let loaded = arena.load(compiled, &|call| machine.routine_address(call));
+    loaded.map_err(|error| match error {
+        LoadError::Full { .. } => Refusal::Unsupported(error.to_string()),
+        // All code of a case lies together, and routines are called by their whole address.
+        LoadError::OutOfReach { .. } => Refusal::Failed(error.to_string()),
+    })
 }
 
 fn no_arena() -> Refusal {
@@ -491,8 +495,10 @@ impl Engine for Compiled {
         match finding.place {
             Place::MemoryByte { memory, address } => {
                 let mut torn = self.torn.iter();
-                torn.any(|(of, bytes)| *of == memory && bytes.contains(&address))
-                    .then_some(TORN)
+                torn.any(|(step, of, bytes)| {
+                    *step == finding.step && *of == memory && bytes.contains(&address)
+                })
+                .then_some(TORN)
             }
             Place::Outcome => self.widened.contains(&finding.step).then_some(WIDENED),
             _ => None,
@@ -536,7 +542,12 @@ impl Engine for Compiled {
         self.widened.clear();
         self.breach = None;
         let (store, refused) = match Store::new(config, modules) {
-            Ok(store) => (Box::into_raw(store), None),
+            Ok(store) => {
+                let store = Box::into_raw(store);
+                // What vmctxs hold is the address alone: builtins get at the store by this pointer.
+                store.expose_provenance();
+                (store, None)
+            }
             Err(refused) => {
                 let (outcome, reusable) = *refused;
                 self.reusable = Some(reusable);
@@ -623,10 +634,12 @@ impl Run for CompiledRun<'_> {
             Action::Collect => unsafe { (*self.store).collect_now() },
         };
         // SAFETY: as above.
-        let widened = unsafe {
+        let (torn, widened) = unsafe {
             (*self.store).take_events(events);
-            (*self.store).take_widened()
+            ((*self.store).take_torn(), (*self.store).take_widened())
         };
+        let torn = torn.into_iter().map(|(of, bytes)| (self.steps, of, bytes));
+        self.engine.torn.extend(torn);
         if widened {
             self.engine.widened.push(self.steps);
         }
@@ -664,7 +677,6 @@ impl Drop for CompiledRun<'_> {
         if !self.store.is_null() {
             // SAFETY: from `Box::into_raw`, and nothing refers to it any more.
             let mut store = unsafe { Box::from_raw(self.store) };
-            self.engine.torn = store.take_torn();
             self.engine.breach = store.take_breach();
             self.engine.reusable = Some(store.dismantle());
         }
