@@ -479,6 +479,17 @@ impl Engine for Compiled {
         self.execution != Execution::Direct
     }
 
+    fn counting(&self) -> Option<Box<dyn Engine>> {
+        let can = cfg!(feature = "emulator") && !self.ends_by_count();
+        can.then(|| {
+            let same = Compiled {
+                mixture: self.mixture.clone(),
+                ..Compiled::with_fault(self.name, self.backend, self.fault)
+            };
+            Box::new(same.run_by(Execution::Emulated)) as Box<dyn Engine>
+        })
+    }
+
     fn accepts(&mut self, wasm: &[u8]) -> bool {
         translate::validates(wasm)
     }
