@@ -5,7 +5,7 @@
 //! replaces what another one has found.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,9 +30,9 @@ impl Artifacts {
             folder: folder.into(),
         };
         fs::create_dir_all(&artifacts.folder).map_err(|error| artifacts.error("make it", error))?;
-        let probe = artifacts.temporary("probe");
-        File::create_new(&probe)
-            .and_then(|_| fs::remove_file(&probe))
+        artifacts
+            .temporary("probe")
+            .and_then(|(_, probe)| fs::remove_file(probe))
             .map_err(|error| artifacts.error("write to it", error))?;
         Ok(artifacts)
     }
@@ -48,9 +48,11 @@ impl Artifacts {
     /// # Errors
     /// [`ArtifactError`]; the folder is then as it was before.
     pub fn save(&self, name: &str, contents: &[u8]) -> Result<PathBuf, ArtifactError> {
-        let temporary = self.temporary(name);
+        let (file, temporary) = self
+            .temporary(name)
+            .map_err(|error| self.error(&format!("save {name}"), error))?;
         let path = self.folder.join(name);
-        let saved = write_synced(&temporary, contents)
+        let saved = write_synced(file, contents)
             .and_then(|()| fs::rename(&temporary, &path))
             // The name is on the disk once the folder is.
             .and_then(|()| File::open(&self.folder)?.sync_all());
@@ -91,12 +93,19 @@ impl Artifacts {
         self.save(&name, contents).map(|_| name)
     }
 
-    /// A name that no other writer uses, of this process or another.
-    fn temporary(&self, name: &str) -> PathBuf {
+    /// A new file that no other writer uses, of this process or another. One that was killed may have had
+    /// the number of this process, which in a container is always the same, and have left its file behind.
+    fn temporary(&self, name: &str) -> io::Result<(File, PathBuf)> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
-        self.folder.join(format!(".{name}.{process}.{number}.tmp"))
+        loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = self.folder.join(format!(".{name}.{process}.{number}.tmp"));
+            match File::create_new(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                made => return Ok((made?, path)),
+            }
+        }
     }
 
     /// That something cannot be done with the folder.
@@ -118,8 +127,7 @@ fn is_same(path: &Path, there: &fs::Metadata, contents: &[u8]) -> bool {
     alike && fs::read(path).is_ok_and(|found| found == contents)
 }
 
-fn write_synced(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
+fn write_synced(mut file: File, contents: &[u8]) -> io::Result<()> {
     file.write_all(contents)?;
     file.sync_all()
 }
@@ -157,6 +165,25 @@ mod tests {
         // A file where the folder should be.
         let error = Artifacts::open(folder.join("a/b/x.bin")).expect_err("not a folder");
         assert!(error.to_string().contains("cannot make it"), "{error}");
+        fs::remove_dir_all(folder).expect("it goes");
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_in_nobody_s_way() {
+        let folder = std::env::temp_dir().join(format!("parallax-left-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("it can be made");
+        // As one with the number of this process had done, whichever number it had come to.
+        let process = std::process::id();
+        for name in ["probe", "x.bin"] {
+            for number in 0..1_000 {
+                let left = folder.join(format!(".{name}.{process}.{number}.tmp"));
+                fs::write(left, b"half").expect("it can be written");
+            }
+        }
+        let artifacts = Artifacts::open(&folder).expect("it can be opened");
+        artifacts.save("x.bin", b"whole").expect("it can be saved");
+        let saved = fs::read(folder.join("x.bin")).expect("it is there");
+        assert_eq!(saved, b"whole");
         fs::remove_dir_all(folder).expect("it goes");
     }
 

@@ -6,7 +6,7 @@
 //! on what else the machine does; the clock on the wall only tells a worker that does nothing at all.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -151,7 +151,7 @@ pub struct Death {
 pub enum How {
     /// By a signal that nobody but itself sent.
     Signal(i32),
-    /// It was killed, not by us.
+    /// It was killed, or asked to end, not by us.
     Killed,
     /// It exited with this status.
     Exited(i32),
@@ -317,7 +317,8 @@ impl<A: DeserializeOwned> Worker<A> {
         self.began = Instant::now();
         self.busy_before = None;
         if self.pass_on {
-            eprint!("{}", self.flight.new_words());
+            // Nothing is left to be done if standard error is gone.
+            let _ = io::stderr().write_all(self.flight.new_words().as_bytes());
         }
     }
 
@@ -386,8 +387,7 @@ impl<A: DeserializeOwned> Worker<A> {
         }
         let how = match self.await_end() {
             Some(status) => match (status.signal(), status.code()) {
-                (Some(libc::SIGKILL), _) => How::Killed,
-                (Some(signal), _) => How::Signal(signal),
+                (Some(signal), _) => How::by(signal),
                 (None, code) => How::Exited(code.unwrap_or(0)),
             },
             None => How::Babbled,
@@ -482,6 +482,17 @@ impl<A> Drop for Worker<A> {
     }
 }
 
+impl How {
+    /// By a signal. Some are never of a process's own making: when a service is stopped, or the system
+    /// goes down, all processes are asked to end, workers among them.
+    fn by(signal: i32) -> How {
+        match signal {
+            libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP => How::Killed,
+            signal => How::Signal(signal),
+        }
+    }
+}
+
 impl Death {
     /// Why the case under way ends without a verdict; nothing if this death is a finding.
     pub fn reason(&self) -> Option<Reason> {
@@ -540,7 +551,6 @@ fn signal_name(signal: i32) -> &'static str {
         libc::SIGFPE => " (SIGFPE)",
         libc::SIGTRAP => " (SIGTRAP)",
         libc::SIGSYS => " (SIGSYS), for a system call that workers are refused",
-        libc::SIGTERM => " (SIGTERM)",
         libc::SIGPIPE => " (SIGPIPE)",
         _ => "",
     }
@@ -568,6 +578,22 @@ mod tests {
         let words = "memory allocation of 4096 bytes failed";
         assert_eq!(reason(How::Signal(libc::SIGABRT), words), out_of_memory);
         assert_eq!(reason(How::Signal(libc::SIGSEGV), words), None);
+    }
+
+    /// What asks all processes of a service to end makes no findings of its workers.
+    #[test]
+    fn only_what_a_worker_does_to_itself_is_a_crash() {
+        let of = |signal| Death {
+            how: How::by(signal),
+            last_words: String::new(),
+            input: None,
+        };
+        for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            assert_eq!(of(signal).reason(), Some(Reason::Killed), "{signal}");
+        }
+        for signal in [libc::SIGSEGV, libc::SIGABRT, libc::SIGSYS, libc::SIGPIPE] {
+            assert_eq!(of(signal).reason(), None, "{signal}");
+        }
     }
 
     /// Processor time counts; the clock on the wall only for one that does nothing at all.

@@ -19,6 +19,10 @@ const MAX_MEMORY_PAGES: u64 = 65_536;
 /// Host calls of a step at which the state is looked at, at most.
 const MAX_LOOKS: u64 = 1000;
 
+/// The most references that an activations table or a table may hold: the runtime counts the bytes of
+/// either in 32 bits.
+const MOST_REFERENCES: u32 = 1 << 28;
+
 /// The steps at which frames may be touched.
 const PROBESTACK_BYTES: std::ops::RangeInclusive<u32> = 64..=65_536;
 
@@ -34,7 +38,7 @@ pub struct Settings {
     pub memory_style: MemoryStyle,
     /// Bytes of the guard region behind every memory; a multiple of 64 KiB, at most 2 GiB.
     pub guard_bytes: u64,
-    /// References that the activations table holds before a collection; at least 1.
+    /// References that the activations table holds before a collection; at least 1, at most 2^28.
     pub activations_capacity: u32,
     /// What the destructors of host objects do.
     pub destructor: Destructor,
@@ -64,7 +68,7 @@ pub struct Settings {
     pub looks: u32,
     /// Pages of 64 KiB beyond which growing a memory fails, in every engine.
     pub memory_limit: u64,
-    /// Elements beyond which growing a table fails, in every engine.
+    /// Elements beyond which growing a table fails, in every engine; at most 2^28.
     pub table_limit: u64,
     /// Fuel of the reference for one step, in its own units; bounds what a file may run.
     #[serde(with = "number")]
@@ -164,10 +168,10 @@ impl Settings {
             ));
         }
         let capacity = u64::from(self.activations_capacity);
-        within("activations-capacity", capacity, 1, u64::from(u32::MAX))?;
+        within("activations-capacity", capacity, 1, MOST_REFERENCES.into())?;
         within("looks", self.looks.into(), 0, MAX_LOOKS)?;
         within("memory-limit", self.memory_limit, 0, MAX_MEMORY_PAGES)?;
-        within("table-limit", self.table_limit, 0, u64::from(u32::MAX))
+        within("table-limit", self.table_limit, 0, MOST_REFERENCES.into())
     }
 
     /// The settings that differ from the default, as lines for the top of a script; empty if none
@@ -397,7 +401,7 @@ mod tests {
                 levels,
                 styles,
                 0..=(2u64 << 14),
-                1..=u32::MAX,
+                1..=MOST_REFERENCES,
                 any::<bool>(),
             ),
             (
@@ -416,7 +420,7 @@ mod tests {
                 any::<u64>(),
                 any::<u64>(),
                 0..=65_536u64,
-                any::<u32>(),
+                0..=MOST_REFERENCES,
                 any::<u64>(),
                 0..=1000u32,
             ),
@@ -511,9 +515,15 @@ mod tests {
                 .contains("guard-bytes")
         );
         assert!(error(";;! activations-capacity = 0").1.contains("from 1"));
+        // Eight bytes each, which are none at all in 32 bits.
+        assert!(
+            error(";;! activations-capacity = 536870912")
+                .1
+                .contains("activations-capacity")
+        );
         assert!(error(";;! memory-limit = 65537").1.contains("memory-limit"));
         assert!(
-            error(";;! table-limit = 4294967296")
+            error(";;! table-limit = 536870912")
                 .1
                 .contains("table-limit")
         );

@@ -21,7 +21,7 @@ use crate::case::{Action, Case, HostItemKind, Settings};
 use crate::codegen::{Backend, CodegenConfig, CodegenError, CompiledModule, Generator, Isa};
 use crate::panics;
 use crate::runtime::audit::Breach;
-use crate::runtime::code::CodeArena;
+use crate::runtime::code::{CodeArena, LoadError};
 use crate::runtime::instance::LoadedModule;
 use crate::runtime::machine::{Execution, Machine};
 use crate::runtime::store::{Reusable, Store, StoreConfig};
@@ -86,8 +86,9 @@ pub struct Compiled {
     arena: Option<Arena>,
     trampolines: Trampolines,
     reusable: Option<Reusable>,
-    /// Bytes of memories that stores which trapped have written all the same, in the last case.
-    torn: Vec<(Entity, Range<u64>)>,
+    /// Bytes of memories that stores which trapped have written all the same, in the last case, each with the
+    /// step. They show in the snapshot after that one or, if they are what was there, in none.
+    torn: Vec<(usize, Entity, Range<u64>)>,
     /// The steps of the last case that a load wider than wasm's ended by a trap.
     widened: Vec<usize>,
 }
@@ -426,9 +427,12 @@ fn load(
     arena: &mut CodeArena,
     compiled: &CompiledModule,
 ) -> Result<u64, Refusal> {
-    arena
-        .load(compiled, &|call| machine.routine_address(call))
-        .map_err(|error| Refusal::Unsupported(error.to_string()))
+    let loaded = arena.load(compiled, &|call| machine.routine_address(call));
+    loaded.map_err(|error| match error {
+        LoadError::Full { .. } => Refusal::Unsupported(error.to_string()),
+        // All code of a case lies together, and routines are called by their whole address.
+        LoadError::OutOfReach { .. } => Refusal::Failed(error.to_string()),
+    })
 }
 
 fn no_arena() -> Refusal {
@@ -476,6 +480,17 @@ impl Engine for Compiled {
         self.execution != Execution::Direct
     }
 
+    fn counting(&self) -> Option<Box<dyn Engine>> {
+        let can = cfg!(feature = "emulator") && !self.ends_by_count();
+        can.then(|| {
+            let same = Compiled {
+                mixture: self.mixture.clone(),
+                ..Compiled::with_fault(self.name, self.backend, self.fault)
+            };
+            Box::new(same.run_by(Execution::Emulated)) as Box<dyn Engine>
+        })
+    }
+
     fn accepts(&mut self, wasm: &[u8]) -> bool {
         translate::validates(wasm)
     }
@@ -490,10 +505,13 @@ impl Engine for Compiled {
 
     fn remark(&self, finding: &Finding) -> Option<&'static str> {
         match finding.place {
-            Place::MemoryByte { memory, address } => {
+            // What a step does last shows at none of its host calls.
+            Place::MemoryByte { memory, address } if finding.at_call.is_none() => {
                 let mut torn = self.torn.iter();
-                torn.any(|(of, bytes)| *of == memory && bytes.contains(&address))
-                    .then_some(TORN)
+                torn.any(|(step, of, bytes)| {
+                    *step == finding.step && *of == memory && bytes.contains(&address)
+                })
+                .then_some(TORN)
             }
             Place::Outcome => self.widened.contains(&finding.step).then_some(WIDENED),
             _ => None,
@@ -540,7 +558,12 @@ impl Engine for Compiled {
         self.widened.clear();
         self.breach = None;
         let (store, refused) = match Store::new(config, modules) {
-            Ok(store) => (Box::into_raw(store), None),
+            Ok(store) => {
+                let store = Box::into_raw(store);
+                // What vmctxs hold is the address alone: builtins get at the store by this pointer.
+                store.expose_provenance();
+                (store, None)
+            }
             Err(refused) => {
                 let (outcome, reusable) = *refused;
                 self.reusable = Some(reusable);
@@ -629,10 +652,12 @@ impl Run for CompiledRun<'_> {
             Action::Collect => unsafe { (*self.store).collect_now() },
         };
         // SAFETY: as above.
-        let widened = unsafe {
+        let (torn, widened) = unsafe {
             (*self.store).take_events(events);
-            (*self.store).take_widened()
+            ((*self.store).take_torn(), (*self.store).take_widened())
         };
+        let torn = torn.into_iter().map(|(of, bytes)| (self.steps, of, bytes));
+        self.engine.torn.extend(torn);
         if widened {
             self.engine.widened.push(self.steps);
         }
@@ -670,7 +695,6 @@ impl Drop for CompiledRun<'_> {
         if !self.store.is_null() {
             // SAFETY: from `Box::into_raw`, and nothing refers to it any more.
             let mut store = unsafe { Box::from_raw(self.store) };
-            self.engine.torn = store.take_torn();
             self.engine.breach = store.take_breach();
             self.engine.reusable = Some(store.dismantle());
         }

@@ -46,6 +46,12 @@ pub trait Engine {
         false
     }
 
+    /// The same engine, with code that does not end by itself ended after so much work, if this one has but
+    /// a clock for that.
+    fn counting(&self) -> Option<Box<dyn Engine>> {
+        None
+    }
+
     /// Whether this engine, by its own validation, holds a binary to be a module of WebAssembly
     /// 2.0 with SIMD. The default asks the decoder that cases are made with.
     fn accepts(&mut self, wasm: &[u8]) -> bool {

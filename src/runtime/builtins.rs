@@ -174,22 +174,33 @@ impl Store<'_> {
     }
 
     fn imported_memory32_grow(&mut self, instance: u32, delta: u32, index: u32) -> Answer {
-        let old = self.grow_memory(instance, u64::from(delta), index);
+        let old = self.grow_memory(instance, u64::from(delta), index)?;
         Ok(old.unwrap_or(GROW_FAILED))
     }
 
     fn memory64_grow(&mut self, instance: u32, delta: u64, index: u32) -> Answer {
-        let old = self.grow_memory(instance, delta, index);
+        let old = self.grow_memory(instance, delta, index)?;
         Ok(old.unwrap_or(GROW64_FAILED))
     }
 
-    fn grow_memory(&mut self, instance: u32, delta: u64, index: u32) -> Option<u64> {
+    /// Grows a memory; the old size, or `None` if it may not grow so far. Whether the system has as much is no
+    /// business of the case's.
+    fn grow_memory(
+        &mut self,
+        instance: u32,
+        delta: u64,
+        index: u32,
+    ) -> Result<Option<u64>, TrapKind> {
         let number = self.memory_number(instance, index);
         let old = self.memories[number].memory.grow(&mut self.pool, delta);
         if !self.planted(Fault::StaticGrowthUntold) || self.memories[number].memory.moves() {
             self.define_memory(number as u32);
         }
-        old
+        old.map_err(|_| {
+            self.memory_refused = true;
+            // What that means is seen at the end of the step.
+            TrapKind::Host
+        })
     }
 
     fn memory32_size(&mut self, instance: u32, defined: u32) -> Answer {

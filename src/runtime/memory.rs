@@ -2,7 +2,8 @@
 //!
 //! Every memory lives in a *slot*: [`SLOT_BYTES`] of address space of which the first bytes, as
 //! many as the memory is long, can be accessed and the rest faults. A slot is large enough for
-//! every style of memory and guard, and is kept for the next case when its memory is gone.
+//! every style of memory and guard, and is kept for the next case when its memory is gone. What can be
+//! accessed counts against what the system lets a process have, so that of a large memory nothing stays so.
 //!
 //! # Invariants
 //! - A slot's mapping is made once and never unmapped before the pool is dropped; exactly its
@@ -23,6 +24,10 @@ pub const SLOT_BYTES: u64 = (8 << 30) + (1 << 20);
 
 /// How many bytes of a slot are zeroed by hand when it is given back; beyond, its pages are.
 const ZERO_BY_HAND: u64 = 256 << 10;
+
+/// How many bytes of a slot that no memory uses stay accessible at most: those of a memory as large as cases
+/// may have one by default.
+const KEPT_ACCESSIBLE: u64 = 64 << 20;
 
 /// What is looked at before it is written: of most memories most is never touched, and to read a page
 /// that nobody has written costs the system far less than to write it.
@@ -65,7 +70,11 @@ impl MemoryPool {
 
     fn give_back(&mut self, mut slot: Slot, used: u64) {
         self.changes += 1;
-        if slot.clear(used).is_ok() {
+        let cleared = slot.clear(used).and_then(|()| match slot.accessible {
+            ..=KEPT_ACCESSIBLE => Ok(()),
+            _ => slot.set_accessible(0),
+        });
+        if cleared.is_ok() {
             self.free.push(slot);
         }
     }
@@ -208,17 +217,21 @@ impl Memory {
             .is_some_and(|offset| offset < bytes)
     }
 
-    /// Grows it; the old size in pages, or `None` if it may not or cannot.
-    pub fn grow(&mut self, pool: &mut MemoryPool, delta: u64) -> Option<u64> {
+    /// Grows it; the old size in pages, or `None` if it may not grow so far.
+    ///
+    /// # Errors
+    /// What the kernel says if there is no address space or memory left.
+    pub fn grow(&mut self, pool: &mut MemoryPool, delta: u64) -> io::Result<Option<u64>> {
         let old = self.pages();
-        let new = old
-            .checked_add(delta)
-            .filter(|new| *new <= self.max_pages)?;
+        let new = old.checked_add(delta);
+        let Some(new) = new.filter(|new| *new <= self.max_pages) else {
+            return Ok(None);
+        };
         if delta == 0 {
-            return Some(old);
+            return Ok(Some(old));
         }
         if self.moves {
-            let mut slot = pool.take(new * PAGE_BYTES).ok()?;
+            let mut slot = pool.take(new * PAGE_BYTES)?;
             let used = self.slot.accessible;
             let (from, to) = (self.slot.blocks(used), slot.blocks(used));
             for (from, to) in from.iter().zip(to).filter(|(from, _)| **from != ZEROES) {
@@ -235,9 +248,9 @@ impl Memory {
                 pool.give_back(slot, 0);
             }
         } else {
-            self.slot.set_accessible(new * PAGE_BYTES).ok()?;
+            self.slot.set_accessible(new * PAGE_BYTES)?;
         }
-        Some(old)
+        Ok(Some(old))
     }
 
     /// Its contents.
@@ -270,5 +283,31 @@ impl Memory {
     pub fn release(self, pool: &mut MemoryPool) {
         let used = self.slot.accessible;
         pool.give_back(self.slot, used);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_large_memory_nothing_stays_accessible() {
+        let mut pool = MemoryPool::default();
+        for (pages, kept) in [(KEPT_ACCESSIBLE / PAGE_BYTES, true), (1_025, false)] {
+            let mut memory = Memory::new(&mut pool, 1, pages, false).expect("room");
+            let grown = memory.grow(&mut pool, pages - 1).expect("room");
+            assert_eq!(grown, Some(1));
+            assert_eq!(memory.grow(&mut pool, 1).expect("it may not"), None);
+            memory.bytes_mut()[7] = 1;
+            memory.release(&mut pool);
+            let slot = pool.free.last().expect("it is kept");
+            let accessible = if kept { pages * PAGE_BYTES } else { 0 };
+            assert_eq!(slot.accessible, accessible);
+            // And it is as good as new.
+            let again = Memory::new(&mut pool, pages, pages, false).expect("room");
+            assert_eq!((again.pages(), again.bytes()[7]), (pages, 0));
+            again.release(&mut pool);
+        }
+        assert_eq!(pool.free.len(), 1);
     }
 }

@@ -212,12 +212,13 @@ impl Store<'_> {
         }
     }
 
-    /// Whether a failed instance, which no snapshot shows, may hold references: then counts
-    /// cannot be told from what is shown.
+    /// Whether something that no snapshot shows may hold references: then counts cannot be told from what
+    /// is shown. That is what was made for an instance that did not come to be. What one has whose
+    /// segments or start function trapped is shown.
     pub fn hides_references(&self) -> bool {
         let hidden = |owner: Owner| match owner {
             Owner::Host => false,
-            Owner::Instance(instance) => self.usable(instance).is_none(),
+            Owner::Instance(instance) => self.instance(instance).is_none(),
         };
         let tables = self
             .tables

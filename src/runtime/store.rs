@@ -121,6 +121,8 @@ pub struct Store<'case> {
     pub(super) calling_back: Option<Target>,
     /// The entry trampoline for functions without parameters and results, if the host calls any.
     pub(super) callback_trampoline: u64,
+    /// Whether the system refused what a memory was to grow by.
+    pub(super) memory_refused: bool,
     /// What stores that trapped have written all the same, of which memories.
     torn: Vec<(Entity, Range<u64>)>,
     /// Whether a load that trapped since this was last asked was wider than wasm's.
@@ -188,6 +190,7 @@ impl<'case> Store<'case> {
             host_had_enough: false,
             calling_back: None,
             callback_trampoline,
+            memory_refused: false,
             values: heap.block(32 * VALUE_BYTES),
             heap,
             torn: Vec::new(),
@@ -403,6 +406,9 @@ impl<'case> Store<'case> {
         match stopped {
             Stopped::Trap(TrapKind::Host) if self.host_had_enough => {
                 Outcome::Inconclusive(Reason::HostCalls)
+            }
+            Stopped::Trap(TrapKind::Host) if self.memory_refused => {
+                Outcome::Inconclusive(Reason::AllocationRefused)
             }
             Stopped::Trap(kind) => Outcome::Trapped(kind),
             Stopped::Hung => Outcome::Inconclusive(Reason::Timeout),

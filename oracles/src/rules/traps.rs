@@ -9,6 +9,10 @@
 //! or either is a trap because the stack was exhausted. How deep the stack is no specification
 //! says, and what a program had done when it ran out depends on it.
 //!
+//! One inconclusive outcome is none where the reference brings the step to its end: that the host was called
+//! more often than a case may call it. The host is the same on both sides and counts alike, so the subject has
+//! made calls that the reference did not.
+//!
 //! Both sides must also have run the same number of steps, unless an outcome that ends a case
 //! came first.
 
@@ -38,7 +42,9 @@ pub fn ending(reference: &Outcome, subject: &Outcome) -> Ending {
         _ => None,
     });
     let exhausted = Outcome::Trapped(TrapKind::StackExhausted);
+    let ended = !matches!(reference, Outcome::Inconclusive(_)) && *reference != exhausted;
     match inconclusive {
+        Some(Reason::HostCalls) if ended => Ending::Broken,
         Some(reason) => Ending::Inconclusive(reason),
         None if sides.contains(&&exhausted) => Ending::Inconclusive(Reason::StackExhausted),
         None if sides.contains(&&Outcome::Endless) => Ending::Broken,
@@ -130,6 +136,24 @@ mod tests {
         let fuel = Outcome::Inconclusive(Reason::OutOfFuel);
         let reason = Ending::Inconclusive(Reason::OutOfFuel);
         assert_eq!(ending(&fuel, &endless), reason);
+    }
+
+    #[test]
+    fn who_calls_the_host_too_often_differs_from_who_does_not() {
+        let too_often = Outcome::Inconclusive(Reason::HostCalls);
+        let inconclusive = Ending::Inconclusive(Reason::HostCalls);
+        for reference in comparable() {
+            assert_eq!(ending(&reference, &too_often), Ending::Broken);
+            assert!(check(&reference, &too_often).is_some());
+            // What the reference did not bring to an end, nobody has to.
+            assert_eq!(ending(&too_often, &reference), inconclusive);
+        }
+        assert_eq!(ending(&too_often, &too_often), inconclusive);
+        let exhausted = Outcome::Trapped(TrapKind::StackExhausted);
+        assert_eq!(ending(&exhausted, &too_often), inconclusive);
+        let fuel = Outcome::Inconclusive(Reason::OutOfFuel);
+        let reason = Ending::Inconclusive(Reason::OutOfFuel);
+        assert_eq!(ending(&fuel, &too_often), reason);
     }
 
     #[test]
