@@ -12,7 +12,7 @@ use parallax::case::wast::{Script, script_from_file};
 use parallax::engine::{Engine, Refusal, expect, observe, registry};
 use parallax::generate::Generators;
 use parallax::harness::Harness;
-use parallax_oracles::{Outcome, TrapKind, Value, Verdict, compare_own};
+use parallax_oracles::{Outcome, Reason, TrapKind, Value, Verdict, compare_own};
 
 /// The engine that runs code for x86-64 in the emulator.
 const X86_64: &str = if cfg!(target_arch = "x86_64") {
@@ -113,7 +113,11 @@ fn generated_cases_agree_with_the_host() {
         let Some(case) = case else { continue };
         let examined = harness.examine(&case);
         assert!(
-            matches!(examined.verdict, Verdict::Agreed),
+            matches!(
+                examined.verdict,
+                // As deep as some go, no stack is.
+                Verdict::Agreed | Verdict::Inconclusive(Reason::StackExhausted)
+            ),
             "case {number}: {:?}",
             examined.verdict
         );

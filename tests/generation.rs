@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use parallax::campaign;
 use parallax::case::module::{ImportKind, Module, SegmentMode};
-use parallax::case::{Action, Case};
-use parallax::engine::observe;
+use parallax::case::{Action, Case, Step};
 use parallax::engine::wasmi::Wasmi;
+use parallax::engine::{observe, registry};
 use parallax::generate::rng::Rng;
 use parallax::generate::{Generator, Generators, case_from_bytes, case_from_bytes_with};
 use parallax::stats::Stats;
@@ -252,6 +253,44 @@ fn the_mix_tests_something() {
         assert!(count * 5 > stats.cases, "{kind} imported in {count} cases");
     }
     assert!(measured.linked * 20 > stats.cases);
+}
+
+/// Recursion ends, in every engine, before the stack does; or it does not end at all, and is called last.
+#[test]
+fn no_stack_is_exhausted_but_by_what_is_called_last() {
+    let engines = ["wasmi", "x86_64", "aarch64", "clif"];
+    let engines = engines.iter().filter(|name| registry::find(name).is_ok());
+    let mut engines: Vec<_> = engines
+        .map(|name| registry::make(name).expect("it can be used"))
+        .collect();
+    let exhausted = Outcome::Trapped(TrapKind::StackExhausted);
+    for (generator, cases) in [(Generator::Loops, 600), (Generator::References, 600)] {
+        let mut endless = 0;
+        for number in 0..cases {
+            let (_, case, _) = campaign::case(5, number, Generators::only(generator));
+            let Some(case) = case else { continue };
+            let last = case.steps.len() - 1;
+            let is_endless = |step: &Step| match &step.action {
+                Action::Invoke { export, .. } => export.starts_with("endless"),
+                _ => false,
+            };
+            endless += u32::from(is_endless(&case.steps[last]));
+            for engine in &mut engines {
+                // The processor may lack what the case is to use.
+                let Ok(seen) = observe(engine.as_mut(), &case) else {
+                    continue;
+                };
+                for (step, seen) in case.steps.iter().zip(&seen.steps) {
+                    let place = format!("{generator} {number}, {}: {step:?}", engine.name());
+                    let exhausts = seen.outcome == exhausted;
+                    assert_eq!(exhausts, is_endless(step), "{place}: {}", seen.outcome);
+                }
+                assert!(!case.steps[..last].iter().any(is_endless));
+            }
+        }
+        println!("{generator}: {endless} of {cases} without end");
+        assert!(endless > 0, "{generator}");
+    }
 }
 
 #[test]

@@ -204,3 +204,46 @@ fn the_host_calls_back_in_every_engine() {
         }
     }
 }
+
+/// Where there is hardly any stack left the host does not call back, so that what it calls needs not look
+/// whether there is any: a function without a frame does not.
+#[test]
+fn no_callback_is_beyond_the_end_of_the_stack() {
+    let results = "i64 ".repeat(20);
+    let module = format!(
+        r#"(module (import "parallax" "call" (func $call (param funcref)))
+             (func $bare (export "bare") unreachable)
+             (func $deep (export "deep") (param i32) (result {results})
+               (if (i32.eqz (local.get 0)) (then (call $call (ref.func $bare)) unreachable))
+               (call $deep (i32.sub (local.get 0) (i32.const 1)))))"#
+    );
+    let outcomes = |engine: &str, depths: std::ops::Range<u32>| -> Vec<Outcome> {
+        let calls = depths.map(|depth| format!("(invoke \"deep\" (i32.const {depth}))"));
+        let calls: String = calls.collect();
+        let script = format!(";;! host-imports = true\n;;! looks = 0\n{module}{calls}");
+        let case = Script::parse(&script, "a test").expect("a script").case;
+        let mut engine = registry::make(engine).expect("an engine");
+        let observation = observe(engine.as_mut(), &case).expect("it runs");
+        let steps = observation.steps.into_iter().skip(1);
+        steps.map(|step| step.outcome).collect()
+    };
+    let unreachable = Outcome::Trapped(TrapKind::Unreachable);
+    let exhausted = Outcome::Trapped(TrapKind::StackExhausted);
+    for engine in default_subjects() {
+        let too_deep = |depth: &u32| outcomes(engine, *depth..*depth + 1) == [exhausted.clone()];
+        let near = (0..).step_by(64).find(too_deep).expect("it has an end");
+        let outcomes = outcomes(engine, near - 64..near + 8);
+        let called = outcomes.iter().filter(|it| **it == unreachable).count();
+        assert!((1..72).contains(&called), "{engine}: {called}");
+        let expected = |at| {
+            if at < called {
+                &unreachable
+            } else {
+                &exhausted
+            }
+        };
+        for (at, outcome) in outcomes.iter().enumerate() {
+            assert_eq!(outcome, expected(at), "{engine}: {at}");
+        }
+    }
+}

@@ -175,6 +175,34 @@ fn a_fault_of_a_builtin() {
     assert_eq!(blame.builtin.as_deref(), Some("memory_copy"));
 }
 
+/// Every engine calls on where it should not, or does not where it should; which the reference has no part in.
+#[test]
+fn a_fault_of_the_check_of_the_stack() {
+    let text = r#"
+        (module
+          (func (export "well") (result i32) (i32.const 1))
+          (func $again (export "again") (param i32) (result i32)
+            (i32.add (local.get 0) (call $again (i32.add (local.get 0) (i32.const 1))))))
+        (invoke "well")
+        (invoke "again" (i32.const 0))"#;
+    let case = case_from_file(text.as_bytes(), "again.wast").expect("a script");
+    for fault in [Fault::NoStackCheck, Fault::TightStackCheck] {
+        let blame = explained(&case, Some(fault)).blame.expect("it shows");
+        assert_eq!(
+            (blame.layer, &blame.or),
+            (fault.layer(), &vec![]),
+            "{blame}"
+        );
+        assert_eq!(blame.differ, default_subjects());
+        let again = FunctionOf {
+            module: 0,
+            function: 1,
+        };
+        assert_eq!(blame.function, Some(again), "{blame}");
+    }
+    assert_eq!(explained(&case, None).blame, None);
+}
+
 #[test]
 fn the_blamed_function_is_shown_in_rows() {
     let fault = Some(Fault::X86ConditionCode);

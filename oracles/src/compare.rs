@@ -317,8 +317,10 @@ mod tests {
         let reference = observe([exhausted.clone(), returned(1), returned(2)]);
         let escaped = Outcome::Escaped("somewhere".to_string());
         let miscounted = Outcome::Miscounted("an object".to_string());
+        let unfounded = Outcome::Unfounded("a lack of stack".to_string());
         for (broken, oracle) in [
             (escaped, OracleName::Traps),
+            (unfounded, OracleName::Traps),
             (miscounted, OracleName::Refcounts),
         ] {
             let mut subject = observe([exhausted.clone(), returned(7), ended(broken.clone())]);
@@ -427,6 +429,10 @@ mod tests {
         for (oracle, outcome) in [
             (OracleName::Traps, Outcome::Escaped("a write".to_string())),
             (OracleName::Traps, Outcome::Failed("a panic".to_string())),
+            (
+                OracleName::Traps,
+                Outcome::Unfounded("a lack of stack".to_string()),
+            ),
             (
                 OracleName::Refcounts,
                 Outcome::Miscounted("a drop".to_string()),

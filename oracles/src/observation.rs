@@ -92,6 +92,9 @@ pub enum Outcome {
     /// The rules of reference counting were broken where no state shows it: an object was used
     /// after it had been dropped, or given up more often than it was held. The text says how.
     Miscounted(String),
+    /// Compiled code trapped for a reason that it did not have, as can be told from nothing but how it
+    /// stood when it did. The text says which, and what speaks against it.
+    Unfounded(String),
     /// The engine itself failed (a panic in the compiler, an internal error).
     Failed(String),
     /// It did not end, within more branches than any call takes that the reference brings to an end. They
@@ -319,6 +322,7 @@ impl fmt::Display for Outcome {
             Outcome::Unlinkable => f.write_str("refused to link"),
             Outcome::Escaped(what) => write!(f, "escaped the sandbox: {what}"),
             Outcome::Miscounted(how) => write!(f, "broke the rules of counting: {how}"),
+            Outcome::Unfounded(how) => write!(f, "trapped without a reason: {how}"),
             Outcome::Failed(why) => write!(f, "the engine failed: {why}"),
             Outcome::Endless => f.write_str("did not end"),
             Outcome::Inconclusive(reason) => write!(f, "inconclusive: {reason}"),

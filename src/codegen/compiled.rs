@@ -40,6 +40,9 @@ pub struct CompiledFunction {
     pub start: u32,
     /// Where it ends.
     pub end: u32,
+    /// Bytes of stack below its frame pointer that its entry has to see to, at most: those of its frame,
+    /// and those that a call or a tail call takes before the entry of the function called looks itself.
+    pub stack_bytes: u32,
 }
 
 /// A place to patch.

@@ -17,7 +17,7 @@ use super::compiled::{
     SourceRange, StackMap, TrapSite,
 };
 use super::generator::{Compiler, Job};
-use super::{CodegenConfig, CodegenError, flags, planted_trap};
+use super::{CodegenConfig, CodegenError, flags, planted_trap, stack_of_calls};
 
 /// The version of the generator.
 pub const VERSION: &str = cranelift_codegen::VERSION;
@@ -65,12 +65,17 @@ impl Compiler for Cranelift {
         context
             .compile(&*isa, &mut self.control_plane)
             .map_err(|error| error_of(error.inner))?;
-        append(context, job, module)
+        append(context, func, job, module)
     }
 }
 
-/// Appends what was just compiled to the module.
-fn append(context: &Context, job: &Job, module: &mut CompiledModule) -> Result<(), CodegenError> {
+/// Appends what was just compiled of a function to the module.
+fn append(
+    context: &Context,
+    func: &ir::Function,
+    job: &Job,
+    module: &mut CompiledModule,
+) -> Result<(), CodegenError> {
     let compiled = context.compiled_code().expect("just compiled");
 
     let align = compiled.buffer.alignment.max(16) as usize;
@@ -81,6 +86,8 @@ fn append(context: &Context, job: &Job, module: &mut CompiledModule) -> Result<(
     module.functions.push(CompiledFunction {
         start,
         end: module.code.len() as u32,
+        // What is said to be the frame is without the place for arguments and results of calls.
+        stack_bytes: compiled.frame_size + stack_of_calls(func),
     });
 
     for range in compiled.buffer.get_srclocs_sorted() {

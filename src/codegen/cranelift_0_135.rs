@@ -26,7 +26,7 @@ use super::compiled::{
     SourceRange, StackMap, TrapSite,
 };
 use super::generator::{Compiler, Job};
-use super::{CodegenConfig, CodegenError, Isa, flags, planted_trap};
+use super::{CodegenConfig, CodegenError, Isa, flags, planted_trap, stack_of_calls};
 use crate::case::settings::RegisterAllocator;
 use carry::Carrier;
 
@@ -81,7 +81,7 @@ impl Compiler for Cranelift {
         self.context
             .compile(&*isa, &mut self.control_plane)
             .map_err(|error| error_of(error.inner))?;
-        append(&self.context, job, module)
+        append(&self.context, func, job, module)
     }
 
     fn carry(&mut self, func: &origin::Function) -> Result<(), CodegenError> {
@@ -105,9 +105,16 @@ fn has_vectors(func: &origin::Function) -> bool {
         || func.dfg.signatures.values().any(of_signature)
 }
 
-/// Appends what was just compiled to the module.
-fn append(context: &Context, job: &Job, module: &mut CompiledModule) -> Result<(), CodegenError> {
+/// Appends what was just compiled of a function to the module.
+fn append(
+    context: &Context,
+    func: &origin::Function,
+    job: &Job,
+    module: &mut CompiledModule,
+) -> Result<(), CodegenError> {
     let compiled = context.compiled_code().expect("just compiled");
+    let layout = compiled.buffer.frame_layout();
+    let frame = layout.ok_or_else(|| failed("a function without a frame".to_string()))?;
 
     let align = compiled.buffer.alignment.max(16) as usize;
     let start = module.code.len().next_multiple_of(align);
@@ -117,6 +124,7 @@ fn append(context: &Context, job: &Job, module: &mut CompiledModule) -> Result<(
     module.functions.push(CompiledFunction {
         start,
         end: module.code.len() as u32,
+        stack_bytes: frame.frame_to_fp_offset + stack_of_calls(func),
     });
 
     for range in compiled.buffer.get_srclocs_sorted() {

@@ -14,6 +14,8 @@ mod flags;
 pub mod generator;
 pub mod trampolines;
 
+use cranelift_codegen::ir;
+
 use crate::case::Settings;
 use crate::case::features::{Aarch64Features, Riscv64Features, X86Features};
 use crate::case::settings::{OptLevel, RegisterAllocator};
@@ -138,6 +140,20 @@ pub enum CodegenError {
     /// The generator failed where it should not have.
     #[error("{0}")]
     Failed(String),
+}
+
+/// Bytes of stack besides its frame that the entry of a function sees to, at most: where arguments and
+/// results of what it calls lie, or of what it leaves its frame to, which may take more of them than it
+/// was called with; and where that keeps its return address and frame pointer (`Callee::gen_prologue` of
+/// Cranelift, which adds all of these up).
+fn stack_of_calls(func: &ir::Function) -> u32 {
+    /// Bytes of any value, and of the address where results are to be put.
+    const VALUE: u32 = 16;
+    const RETURN_ADDRESS_AND_FRAME_POINTER: u32 = 16;
+    let values = |signature: &ir::Signature| signature.params.len() + signature.returns.len() + 1;
+    let called = func.dfg.signatures.values().map(values).max();
+    // Of calls and of tail calls.
+    2 * VALUE * called.unwrap_or(0) as u32 + RETURN_ADDRESS_AND_FRAME_POINTER
 }
 
 /// A fault that is planted in what code generation hands on.

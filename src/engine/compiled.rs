@@ -709,3 +709,5 @@ mod fault_tests;
 mod feature_tests;
 #[cfg(test)]
 mod layout_tests;
+#[cfg(test)]
+mod stack_tests;

@@ -163,6 +163,7 @@ pub fn observe_steps(
                 | Outcome::Endless
                 | Outcome::Escaped(_)
                 | Outcome::Miscounted(_)
+                | Outcome::Unfounded(_)
                 | Outcome::Failed(_)
         );
         if !ended {

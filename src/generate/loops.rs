@@ -5,9 +5,9 @@
 //! what a program consists of: accumulators of all types, strides that come near the end of the
 //! memory, dispatch by `br_table`, direct, indirect and host calls inside loops, blocks of several
 //! values, growth in the middle, imported next to defined state; rarely, more values that live at once
-//! than there are registers, and a `br_table` of hundreds of targets.
+//! than there are registers, a `br_table` of hundreds of targets, and recursion.
 //!
-//! A program ends by construction. Loops count, and a function calls only functions made before
+//! A program ends by construction, but for some of the last. Loops count, and a function calls only functions made before
 //! it; one that it is given and calls through a table has a type that no function which makes such
 //! calls has. What a call costs is estimated, and no more is called in a loop than [`MOST_WORK`] allows.
 
@@ -15,6 +15,7 @@ mod control;
 mod many;
 mod memory;
 mod program;
+mod recursion;
 mod statements;
 
 use super::beyond::Beyond;
@@ -52,6 +53,8 @@ pub(super) fn wasm(seed: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::module::{FuncType, Module};
+    use crate::generate::calls::ENDLESS;
     use wasmparser::{Operator, Parser, Payload};
 
     /// Whether a function sets a slot to its argument and calls what is in it, in one loop.
@@ -151,6 +154,24 @@ mod tests {
         });
         assert!((5..60).contains(&targets), "{targets}");
         assert!((5..60).contains(&values), "{values}");
+    }
+
+    #[test]
+    fn some_programs_recur_and_some_of_those_without_end() {
+        let (mut recursive, mut endless) = (0, 0);
+        for seed in 0..2_000 {
+            let module = Module::from_wasm(&wasm(seed), None).expect("valid");
+            let types = module
+                .functions
+                .iter()
+                .map(|ty| &module.types[*ty as usize]);
+            let recurs = |ty: &FuncType| recursion::is_type_of_one(&ty.params, &ty.results);
+            recursive += u32::from(types.into_iter().any(recurs));
+            let mut names = module.exports.iter().map(|(name, _)| name);
+            endless += u32::from(names.any(|name| name.starts_with(ENDLESS)));
+        }
+        assert!((180..300).contains(&recursive), "{recursive}");
+        assert!((60..140).contains(&endless), "{endless}");
     }
 
     #[test]

@@ -19,7 +19,7 @@
 //! | 6 | capacity of the activations table |
 //! | 7 | bit 0: no spectre mitigation; bits 1 to 3: memory limit; 216 and more: engines leave NaNs as they come |
 //! | 8..16 | seed of calls and arguments, little-endian like all seeds |
-//! | 16..24 | seed of the host; of its last byte, the low half says what destructors do, and one bit how registers are allocated |
+//! | 16..24 | seed of the host; of its last byte, the low half says what destructors do, one bit how registers are allocated, and the three highest how many host calls are looked at |
 //! | 24..32 | seed of the module's sizes, features and other matters of shape |
 //! | 32.. | the body: what the generator makes the module's code from |
 //!
@@ -57,7 +57,7 @@ use crate::case::nans::{self, Places};
 use crate::case::wast::case_from_file;
 use crate::case::{Case, Settings};
 use beyond::Beyond;
-use calls::{CallPlan, add_calls};
+use calls::{CallPlan, add_calls, add_endless_call};
 use input::Header;
 use rng::Rng;
 use source::Source;
@@ -372,7 +372,9 @@ fn case_of_one(generator: Generator, header: &Header, body: &[u8]) -> Result<Cas
     let mut builder = CaseBuilder::new(settings);
     let module = builder.module(Module::from_wasm(&generated.wasm, None)?);
     let instance = builder.instantiate(module, None, 0);
-    add_calls(&mut builder, instance, generated.plan, &mut header.calls());
+    let mut calls = header.calls();
+    add_calls(&mut builder, instance, generated.plan, &mut calls);
+    add_endless_call(&mut builder, instance, &mut calls);
     Ok(builder.finish())
 }
 

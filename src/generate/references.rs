@@ -17,8 +17,8 @@
 //!   the middle of a sequence.
 //!
 //! Programs are valid by construction, and end by construction: loops count, functions call only
-//! functions made before them (but for one kind that counts down), and what stands in tables calls
-//! the host alone. Most accesses are inside the initial bounds, which no table ever shrinks below, or
+//! functions made before them (but for two kinds that count down), and what stands in tables calls
+//! the host alone. Some end only where the stack does (`recursion.rs`). Most accesses are inside the initial bounds, which no table ever shrinks below, or
 //! count from the end that a table has by then.
 
 mod callbacks;
@@ -26,6 +26,7 @@ mod control;
 mod objects;
 mod program;
 mod ranges;
+mod recursion;
 mod statements;
 
 use super::beyond::Beyond;

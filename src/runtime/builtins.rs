@@ -49,6 +49,10 @@ pub unsafe fn call(vmctx: u64, builtin: Builtin, arguments: &[u64]) -> Result<Re
     let store = unsafe {
         &mut *std::ptr::with_exposed_provenance_mut::<Store<'_>>(word(head::STORE) as usize)
     };
+    if let Some(bytes) = store.interrupts.beyond_stack() {
+        let pc = store.interrupts.exit().1;
+        return Err(Stopped::BeyondStack { builtin, pc, bytes });
+    }
     // Nothing reads it but a host that asks who called.
     if builtin == Builtin::host_call && !arguments.first().is_some_and(|it| store.may_call(*it)) {
         return Err(Stopped::WrongCaller);

@@ -26,6 +26,28 @@ use crate::translate::builtins::Builtin;
 /// Bytes of stack that wasm may use.
 pub const WASM_STACK_BYTES: u64 = 512 << 10;
 
+/// Bytes below the stack limit at which the frame pointer of a function that calls a builtin may be. The
+/// entry of a function sees to its whole frame, and where it is compiled also to what its callee takes
+/// before that looks itself: arguments, the return address and the frame pointer. So no function that
+/// looks has its frame pointer below the limit, nor has a trampoline to the host, which does not look,
+/// but is called by one that does. CLIF that is interpreted does not see to the last two.
+pub const UNCHECKED_STACK_BYTES: u64 = 16;
+
+/// Bytes of stack that there must be for the host to call back. What is between the host function and the
+/// function that it calls does not look whether there is any, nor does a function without a frame.
+const CALL_BACK_STACK_BYTES: u64 = 4 << 10;
+
+/// Whether the host may call back where the stack pointer is so far down, given the stack limit.
+///
+/// # Errors
+/// That the stack is exhausted.
+pub(super) fn may_call_back(stack_pointer: u64, stack_limit: u64) -> Result<(), Stopped> {
+    match stack_pointer.checked_sub(stack_limit) {
+        Some(CALL_BACK_STACK_BYTES..) => Ok(()),
+        _ => Err(Stopped::Trap(TrapKind::StackExhausted)),
+    }
+}
+
 /// One entry into wasm that has not returned.
 #[repr(C)]
 pub struct Activation {
@@ -54,6 +76,8 @@ pub enum Stopped {
         pc: u64,
         /// The address that was accessed, for signals that have one.
         address: u64,
+        /// The stack pointer.
+        stack_pointer: u64,
     },
     /// An SSE instruction of generated code met an operand that it wants aligned and is not.
     Misaligned {
@@ -88,6 +112,15 @@ pub enum Stopped {
     WrongVmctx(Builtin),
     /// Generated code passed a host function what is no vmctx of an instance as its caller's.
     WrongCaller,
+    /// Generated code called a builtin with the frame of the caller beyond the stack limit.
+    BeyondStack {
+        /// The builtin.
+        builtin: Builtin,
+        /// The address that it was to return to.
+        pc: u64,
+        /// By how many bytes.
+        bytes: u64,
+    },
     /// The instruction at this address called a function of another signature.
     WrongSignature {
         /// The address of the instruction.

@@ -8,6 +8,7 @@
 //! - [`entry`]: the way into wasm, out to builtins, and out by a trap, where the host runs the code
 //! - `host_isa`: the instructions for that, and what a signal tells, of each ISA that a host may have
 //! - `signals`: faults of generated code become traps there
+//! - `guard`: where the stacks end of threads that run it
 //! - `emulator`: the same ways where an emulator runs the code
 //! - [`interpreter`], and `reach` in it: the same ways where CLIF is interpreted
 //! - `walk`: reading the frames of generated code
@@ -24,6 +25,7 @@ mod destructors;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod entry;
+mod guard;
 mod host;
 mod host_isa;
 pub mod instance;
@@ -38,6 +40,7 @@ mod observe;
 mod references;
 pub mod refused;
 pub mod signals;
+pub mod stack;
 #[cfg(test)]
 pub mod stops;
 pub mod store;

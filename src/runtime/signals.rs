@@ -13,6 +13,7 @@ use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 use super::entry::{Stopped, current};
+use super::guard::Guard;
 use super::host_isa;
 
 /// The signals by which generated code traps: instructions that are there to trap, divisions (on
@@ -30,17 +31,19 @@ fn stop_signal() -> i32 {
     libc::SIGRTMIN() + 5
 }
 
-/// Installs the handlers, once a process, and an alternative stack, once a thread.
+/// Installs the handlers, once a process, and an alternative stack and a guard of the other one, once a
+/// thread.
 pub(super) fn install() {
     thread_local! {
-        static STACK: AlternativeStack = AlternativeStack::install();
+        static STACKS: (AlternativeStack, Guard) =
+            (AlternativeStack::install(), Guard::install());
     }
     PREVIOUS.get_or_init(|| {
         let previous = FAULTS.map(|signal| set_handler(signal, on_fault as *const ()));
         set_handler(stop_signal(), on_stop as *const ());
         previous
     });
-    STACK.with(|_| ());
+    STACKS.with(|_| ());
 }
 
 fn set_handler(signal: i32, handler: *const ()) -> libc::sigaction {

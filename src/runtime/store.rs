@@ -353,7 +353,16 @@ impl<'case> Store<'case> {
     /// As for [`Store::invoke`], while a builtin of that store runs.
     pub(super) unsafe fn call_back(store: *mut Store<'_>, target: Target) -> Result<(), Stopped> {
         // SAFETY: the caller says that the store is valid; these references end before the call.
-        let (code, values) = unsafe { ((*store).code.clone(), (*store).values.address()) };
+        let (code, values, limit) = unsafe {
+            let store = &*store;
+            (
+                store.code.clone(),
+                store.values.address(),
+                store.interrupts.stack_limit(),
+            )
+        };
+        let here = std::ptr::from_ref(&code).addr() as u64;
+        entry::may_call_back(here, limit)?;
         // SAFETY: as above; there are no arguments and results.
         let result = unsafe { entry::call(store, target, code, values) };
         // SAFETY: the call is over.
@@ -423,6 +432,9 @@ impl<'case> Store<'case> {
                 "builtin {} was called on another's vmctx",
                 builtin.name()
             )),
+            Stopped::BeyondStack { builtin, pc, bytes } => {
+                self.called_beyond_stack(builtin, pc, bytes)
+            }
             Stopped::WrongCaller => Outcome::Escaped(
                 "a host function was passed a caller's vmctx that is no instance's".to_string(),
             ),
@@ -452,8 +464,11 @@ impl<'case> Store<'case> {
                 signal,
                 pc,
                 address,
+                stack_pointer,
             } => {
-                let outcome = self.outcome_of_fault(signal, pc, address);
+                let of_stack = self.outcome_of_stack(pc, stack_pointer);
+                let outcome =
+                    of_stack.unwrap_or_else(|| self.outcome_of_fault(signal, pc, address));
                 self.widened |= outcome == Outcome::Trapped(TrapKind::MemoryOutOfBounds)
                     && self.is_widened(pc, address);
                 outcome
@@ -651,7 +666,7 @@ impl<'case> Store<'case> {
 }
 
 /// The function, by function index, that the code at an offset belongs to.
-fn function_at(loaded: &LoadedModule<'_>, offset: u32) -> u32 {
+pub(super) fn function_at(loaded: &LoadedModule<'_>, offset: u32) -> u32 {
     let defined = loaded.compiled.function_at(offset);
     defined.map_or(0, |defined| defined + loaded.module.imported_functions())
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, Weak};
 use std::time::Duration;
 
+use super::entry::UNCHECKED_STACK_BYTES;
 use crate::translate::layout::{INTERRUPTED, interrupts};
 
 /// How long a call may take before it is interrupted.
@@ -64,6 +65,9 @@ pub struct Interrupts {
     stack_limit: AtomicU64,
     exit_frame_pointer: AtomicU64,
     exit_return_address: AtomicU64,
+    /// The lowest address that the stack may reach, also while the word for it says that wasm is
+    /// interrupted.
+    lowest: AtomicU64,
     /// The tick at which the call under way began; 0 while there is none.
     since: AtomicU64,
     /// The thread it runs on, as `pthread_t`.
@@ -96,6 +100,7 @@ impl Interrupts {
             stack_limit: AtomicU64::new(0),
             exit_frame_pointer: AtomicU64::new(0),
             exit_return_address: AtomicU64::new(0),
+            lowest: AtomicU64::new(0),
             since: AtomicU64::new(0),
             thread: AtomicU64::new(0),
         });
@@ -113,7 +118,7 @@ impl Interrupts {
 
     /// Starts the clock for a call on this thread and sets its stack limit.
     pub fn begin(&self, stack_limit: u64, thread: u64) {
-        self.stack_limit.store(stack_limit, Ordering::Relaxed);
+        self.set_stack_limit(stack_limit);
         self.thread.store(thread, Ordering::Relaxed);
         self.since
             .store(NOW.load(Ordering::Relaxed), Ordering::Release);
@@ -121,7 +126,21 @@ impl Interrupts {
 
     /// Sets the stack limit for a call that needs no clock, since it ends in any case.
     pub fn set_stack_limit(&self, stack_limit: u64) {
+        self.lowest.store(stack_limit, Ordering::Relaxed);
         self.stack_limit.store(stack_limit, Ordering::Relaxed);
+    }
+
+    /// The stack limit, whether or not wasm is interrupted.
+    pub fn stack_limit(&self) -> u64 {
+        self.lowest.load(Ordering::Relaxed)
+    }
+
+    /// By how many bytes the frame that wasm was left from last is beyond the stack limit, if it is by more
+    /// than [`UNCHECKED_STACK_BYTES`].
+    pub fn beyond_stack(&self) -> Option<u64> {
+        let frame = self.exit_frame_pointer.load(Ordering::Relaxed);
+        let beyond = self.stack_limit().saturating_sub(frame);
+        (beyond > UNCHECKED_STACK_BYTES).then_some(beyond)
     }
 
     /// Stops the clock.

@@ -52,6 +52,10 @@ faults! {
     SwapTrapKinds = "swap-trap-kinds",
     /// Loop headers do not look at the interrupt word.
     NoInterruptCheck = "no-interrupt-check",
+    /// Functions do not look whether there is enough stack.
+    NoStackCheck = "no-stack-check",
+    /// Functions trap when an eighth of the stack is used.
+    TightStackCheck = "tight-stack-check",
     /// The bound of a dynamic memory is loaded one page too large.
     MemoryBoundOffByPage = "memory-bound-off-by-page",
     /// The bound of a small static memory is a page too small.
@@ -159,6 +163,8 @@ impl Fault {
             | Fault::ImportedGlobalInVmctx
             | Fault::SignExtendBuiltinArguments
             | Fault::NoInterruptCheck
+            | Fault::NoStackCheck
+            | Fault::TightStackCheck
             | Fault::TableGrowReturnsNewSize
             | Fault::MemoryFillShort
             | Fault::MemoryBoundOffByPage

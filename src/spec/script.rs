@@ -177,7 +177,10 @@ fn run_steps(
         let outcome = run.perform(&step.action, &mut events);
         broken = matches!(
             outcome,
-            Outcome::Failed(_) | Outcome::Escaped(_) | Outcome::Miscounted(_)
+            Outcome::Failed(_)
+                | Outcome::Escaped(_)
+                | Outcome::Miscounted(_)
+                | Outcome::Unfounded(_)
         );
         judge(step, &outcome, tally, fail);
     }

@@ -617,6 +617,15 @@ impl FuncEnvironment for Environment<'_> {
         unsupported("garbage collection (i31.get_u)")
     }
 
+    fn before_translate_function(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        _state: &FuncTranslationState,
+    ) -> WasmResult<()> {
+        self.check_stack_tightly(builder);
+        Ok(())
+    }
+
     fn after_translate_operator(
         &mut self,
         operator: &wasmparser::Operator<'_>,

@@ -28,17 +28,22 @@
 //! | some of Wasmtime's and of ours | | what the table above says, or the reference |
 //! | some of ours | one of Wasmtime's | what the table above says, and not the reference |
 //!
+//! What is found about an engine's check of the stack is found without the reference. How much stack a program
+//! takes differs, so an engine that goes on as the reference does, having enough, says nothing about its own
+//! check; but one that has exhausted its stack, and with a reason, is right.
+//!
 //! What the table leaves open, [`super::localise`] settles by experiment.
 
 use std::fmt;
 
-use parallax_oracles::{Finding, OracleName, Outcome, Seen, Verdict};
+use parallax_oracles::{Finding, OracleName, Outcome, Reason, Seen, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::known::{self, KnownFault};
 use crate::case::settings::OptLevel;
 use crate::engine::registry::{self, REFERENCE};
 use crate::harness::{Examined, NotCompared};
+use crate::runtime::stack::BEYOND;
 use crate::runtime::store::{ANOTHER_SIGNATURE, CHANGED, NOT_THERE};
 
 /// The engine that interprets the IR as the translation has left it.
@@ -262,6 +267,12 @@ impl Blame {
             blame.layer = Layer::Translation;
             blame.or.clear();
         }
+        // It is the translation that asks for the check. The runtime does no more than say where the stack
+        // ends, and the reference has no part in it.
+        if blame.layer == Layer::Translation && tell_of_the_stack(findings) {
+            let innocent = [Layer::Runtime, Layer::Reference];
+            blame.or.retain(|layer| !innocent.contains(layer));
+        }
         blame
     }
 
@@ -275,11 +286,17 @@ impl Blame {
             return Some(Blame::of_known(fault, &subjects));
         };
         let (mut differ, mut agree) = (Vec::new(), Vec::new());
+        let of_the_stack = tell_of_the_stack(findings);
         for subject in &examined.subjects {
             match &subject.result {
                 Ok(comparison) => match comparison.verdict {
                     Verdict::Diverged(_) => differ.push(subject.engine),
-                    Verdict::Agreed if !subject.excused => agree.push(subject.engine),
+                    Verdict::Inconclusive(Reason::StackExhausted) if of_the_stack => {
+                        agree.push(subject.engine);
+                    }
+                    Verdict::Agreed if !subject.excused && !of_the_stack => {
+                        agree.push(subject.engine);
+                    }
                     Verdict::Agreed | Verdict::Inconclusive(_) => {}
                 },
                 Err(NotCompared::Unsupported(_) | NotCompared::NothingToCompare) => {}
@@ -430,6 +447,16 @@ fn tells_of_a_promise(finding: &Finding) -> bool {
             .any(|promise| escaped.ends_with(promise))
 }
 
+/// Whether all that is found is that engines trap for lack of stack that they have, or do not where they
+/// have none.
+pub(super) fn tell_of_the_stack(findings: &[Finding]) -> bool {
+    findings.iter().all(|finding| match &finding.subject {
+        Seen::Outcome(Outcome::Unfounded(_)) => true,
+        Seen::Outcome(Outcome::Escaped(how)) => how.ends_with(BEYOND),
+        _ => false,
+    })
+}
+
 /// What the first table at the top of this file says, and what else could be.
 fn guess_of_ours<S: AsRef<str>, T: AsRef<str>>(differ: &[S], agree: &[T]) -> (Layer, Vec<Layer>) {
     let mut backends: Vec<Layer> = differ
@@ -530,6 +557,7 @@ pub(crate) fn level_name(level: OptLevel) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use parallax_oracles::Place;
 
     fn layer(differ: &[&str], agree: &[&str]) -> (Layer, bool) {
         let blame = Blame::of_engines(differ, agree);
@@ -602,6 +630,48 @@ mod tests {
         );
         let all = Blame::of_engines(&[&ours[..], &["wasmtime"]].concat(), &[]);
         assert!(all.or.contains(&Layer::Reference));
+    }
+
+    #[test]
+    fn a_wrong_check_of_the_stack_is_the_translations_or_a_backends() {
+        let finding = |outcome: Outcome| Finding {
+            oracle: OracleName::Traps,
+            step: 1,
+            at_call: None,
+            place: Place::Outcome,
+            reference: Seen::Outcome(Outcome::Returned(Vec::new())),
+            subject: Seen::Outcome(outcome),
+            engine: "x86_64".to_string(),
+            against: None,
+        };
+        let tight = Outcome::Unfounded("function 3 for lack of stack".to_string());
+        let missing = Outcome::Escaped(format!("function 3 went 64 {BEYOND}"));
+        for outcome in [tight, missing] {
+            let findings = [finding(outcome)];
+            let blame = |differ: &[&'static str], agree: &[&'static str]| {
+                let blame = Blame::of_findings(&findings, differ.to_vec(), agree.to_vec());
+                (blame.layer, blame.or)
+            };
+            assert_eq!(
+                blame(&["x86_64", "aarch64", INTERPRETER], &[]),
+                (Layer::Translation, vec![])
+            );
+            assert_eq!(
+                blame(&["x86_64"], &["aarch64"]),
+                (Layer::X86_64Backend, vec![])
+            );
+            assert_eq!(
+                blame(&["x86_64"], &[]),
+                (
+                    Layer::Translation,
+                    vec![Layer::MiddleEnd, Layer::X86_64Backend]
+                )
+            );
+        }
+        // An escape of another kind may be anybody's.
+        let other = [finding(Outcome::Escaped("somewhere".to_string()))];
+        let blame = Blame::of_findings(&other, vec!["x86_64", INTERPRETER], vec![]);
+        assert!(blame.or.contains(&Layer::Runtime));
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub fn slug(best: &Best) -> String {
     {
         words.push(match (&first.subject, first.place) {
             (Seen::Outcome(Outcome::Escaped(_)), _) => "escape".to_string(),
+            (Seen::Outcome(Outcome::Unfounded(_)), _) => "unfounded-trap".to_string(),
             (Seen::Outcome(Outcome::Failed(_)), _) => "failure".to_string(),
             (_, Place::Drop(_)) => "drop".to_string(),
             _ => first.oracle.to_string(),

@@ -25,10 +25,12 @@ mod settle;
 
 use std::fmt;
 
-use parallax_oracles::{Finding, Observation, Outcome, StepObservation, Value, Verdict, compare};
+use parallax_oracles::{
+    Finding, Observation, Outcome, Reason, StepObservation, Value, Verdict, compare,
+};
 use serde::Serialize;
 
-use super::blame::{Blame, FunctionOf, Layer};
+use super::blame::{Blame, FunctionOf, Layer, tell_of_the_stack};
 use super::known::{self, KnownFault};
 use super::probe::{Difference, SiteKind, Survey, Told};
 use super::sweep::{self, Variation};
@@ -58,6 +60,20 @@ pub enum Standing {
     Unsupported(String),
     /// Nothing can be said.
     Inconclusive(String),
+}
+
+impl Standing {
+    /// Whether it speaks for an engine: that it shows what the reference shows, or, where it is about the check
+    /// of the stack, that it has exhausted it (see [`super::blame`]).
+    fn is_right(&self, of_the_stack: bool) -> bool {
+        match self {
+            Standing::Agrees => !of_the_stack,
+            Standing::Inconclusive(reason) => {
+                of_the_stack && *reason == Reason::StackExhausted.to_string()
+            }
+            Standing::Differs(_) | Standing::Unsupported(_) => false,
+        }
+    }
 }
 
 /// An engine in the table of engines.
@@ -307,16 +323,16 @@ impl Localiser<'_> {
         let Some(first) = out.findings.first().cloned() else {
             return Ok(());
         };
+        let of_the_stack = tell_of_the_stack(&out.findings);
         let names = |differs: bool| -> Vec<&str> {
             let rows = out.engines.iter().filter(|row| match row.standing {
                 Standing::Differs(_) => differs && told(row),
-                Standing::Agrees => !differs,
-                _ => false,
+                _ => !differs && row.standing.is_right(of_the_stack),
             });
             rows.map(|row| row.engine).collect()
         };
         let (differ, mut agree) = (names(true), names(false));
-        let others = self.other_generations(&differ)?;
+        let others = self.other_generations(&differ, of_the_stack)?;
         agree.extend(others.iter().filter(|it| it.agrees).map(|it| it.engine));
         let mut blame = Blame::of_findings(&out.findings, differ.clone(), agree);
         blame.because.extend(others.iter().map(ToString::to_string));
@@ -341,7 +357,7 @@ impl Localiser<'_> {
                 &differ,
             )?;
             self.settle_by_panic(&mut blame, &out.findings);
-            self.settle_by_settings(&mut blame, &out.sweep);
+            self.settle_by_settings(&mut blame, &out.sweep, of_the_stack);
             self.settle_reference(&mut blame, accused)?;
             self.settle_runtime(&mut blame, accused);
         }
@@ -352,7 +368,11 @@ impl Localiser<'_> {
 
     /// What the engines of other generations of Cranelift show that were not asked for, of those that
     /// differ.
-    fn other_generations(&self, differ: &[&str]) -> Result<Vec<OtherGeneration>, String> {
+    fn other_generations(
+        &self,
+        differ: &[&str],
+        of_the_stack: bool,
+    ) -> Result<Vec<OtherGeneration>, String> {
         let mut others = Vec::new();
         for engine in differ
             .iter()
@@ -361,11 +381,11 @@ impl Localiser<'_> {
             if self.options.subjects.contains(&engine) {
                 continue;
             }
-            let agrees = match self.standing_of(engine, self.case)? {
-                Standing::Agrees => true,
-                Standing::Differs(_) => false,
-                Standing::Unsupported(_) | Standing::Inconclusive(_) => continue,
-            };
+            let standing = self.standing_of(engine, self.case)?;
+            let agrees = standing.is_right(of_the_stack);
+            if !agrees && !matches!(standing, Standing::Differs(_)) {
+                continue;
+            }
             others.push(OtherGeneration { engine, agrees });
         }
         Ok(others)

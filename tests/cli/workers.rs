@@ -222,10 +222,8 @@ fn a_case_that_is_innocent_is_found_to_be_so() {
     assert_eq!(ran.status, Some(1), "{ran:?}");
     assert_eq!(json["workers_lost"], 2, "{json}");
     // That a worker crashed is told; that one hung which need not have, is only counted.
-    assert_eq!(
-        (&json["diverged"], &json["inconclusive"]),
-        (&1.into(), &serde_json::json!({}))
-    );
+    assert_eq!(json["diverged"], 1, "{json}");
+    assert!(json["inconclusive"].get("hung").is_none(), "{json}");
     let text = String::from_utf8(read(&folder, "differential-5-9.txt")).expect("text");
     assert!(
         text.contains("does not if it runs nothing else before"),

@@ -2,12 +2,16 @@
 //!
 //! For a step that ended with `r` in the reference and `s` in the subject:
 //!
-//! > neither escaped, nor miscounted references, nor failed, nor went on without end, and
+//! > neither escaped, nor miscounted references, nor trapped without a reason, nor failed, nor went
+//! > on without end, and
 //! > both returned, or both trapped of the same kind, or both were unlinkable, or both skipped
 //!
 //! with two exceptions that end the comparison without a verdict: either outcome is inconclusive,
 //! or either is a trap because the stack was exhausted. How deep the stack is no specification
-//! says, and what a program had done when it ran out depends on it.
+//! says, and what a program had done when it ran out depends on it. That there is a limit, and that it
+//! is where it is said to be, can be told from the subject alone: one that traps with more stack left
+//! than its function needs has no reason to, and one that goes on beyond the limit has escaped. Who
+//! runs the code looks at the stack pointer for that, and says so whatever the reference did.
 //!
 //! One inconclusive outcome is none where the reference brings the step to its end: that the host was called
 //! more often than a case may call it. The host is the same on both sides and counts alike, so the subject has
@@ -84,7 +88,7 @@ pub fn check_steps(reference: &Observation, subject: &Observation) -> Option<Dif
 pub(crate) fn broke(outcome: &Outcome) -> bool {
     matches!(
         outcome,
-        Outcome::Escaped(_) | Outcome::Miscounted(_) | Outcome::Failed(_)
+        Outcome::Escaped(_) | Outcome::Miscounted(_) | Outcome::Unfounded(_) | Outcome::Failed(_)
     )
 }
 
@@ -167,6 +171,7 @@ mod tests {
         let broken = [
             Outcome::Escaped("a write".to_string()),
             Outcome::Miscounted("a drop".to_string()),
+            Outcome::Unfounded("a lack of stack".to_string()),
             Outcome::Failed("a panic".to_string()),
         ];
         let mut others = comparable();

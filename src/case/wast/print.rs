@@ -266,6 +266,7 @@ impl Claim {
             Outcome::Skipped
             | Outcome::Escaped(_)
             | Outcome::Miscounted(_)
+            | Outcome::Unfounded(_)
             | Outcome::Failed(_)
             | Outcome::Endless
             | Outcome::Inconclusive(_) => Claim::Nothing(Some(outcome.to_string())),

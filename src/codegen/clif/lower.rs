@@ -24,6 +24,10 @@ use crate::codegen::cranelift_0_112::trap_kind;
 /// Bytes that the code of a function is aligned to.
 pub const ALIGNMENT: u32 = 16;
 
+/// Bytes of stack that a frame takes for each of its values: about as many, on the whole, as machine code does,
+/// which keeps a few of them there.
+const VALUE_BYTES: u32 = 2;
+
 /// What stands for the code in memory: on no host an instruction that does anything.
 const CODE: u8 = 0xcc;
 
@@ -56,6 +60,7 @@ pub fn lower(
     module.functions.push(CompiledFunction {
         start: start as u32,
         end: module.code.len() as u32,
+        stack_bytes: program.frame_bytes,
     });
     Ok(())
 }
@@ -157,7 +162,9 @@ impl Lowering<'_> {
         }
     }
 
-    /// Lays out the stack slots, from the stack pointer upwards.
+    /// Lays out the stack slots, from the stack pointer upwards. Above them is room that is not used, of
+    /// [`VALUE_BYTES`] for every value: registers are elsewhere, but who calls without end is to be out of
+    /// stack before all memory is full of them.
     fn frame(&mut self) {
         let mut bytes = 0_u32;
         for slot in self.func.sized_stack_slots.values() {
@@ -165,6 +172,7 @@ impl Lowering<'_> {
             self.program.slots.push(bytes);
             bytes += slot.size;
         }
+        bytes += VALUE_BYTES * self.program.registers;
         self.program.frame_bytes = bytes.next_multiple_of(16);
     }
 

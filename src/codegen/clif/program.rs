@@ -282,7 +282,7 @@ pub struct Program {
     pub registers: u32,
     /// Where the parameters go.
     pub parameters: Vec<Number>,
-    /// Bytes of the stack slots of a frame, a multiple of 16.
+    /// Bytes of a frame, a multiple of 16: its stack slots, and some for its registers.
     pub frame_bytes: u32,
     /// The offset of each slot from the stack pointer.
     pub slots: Vec<u32>,

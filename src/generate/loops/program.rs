@@ -134,6 +134,7 @@ pub(super) fn module(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
     if source.percent(15) {
         program.function(false, source);
     }
+    program.recursion(source);
     if source.percent(12) {
         program.start(source);
     }

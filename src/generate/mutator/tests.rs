@@ -219,7 +219,7 @@ fn most_mutations_leave_most_statements() {
     }
     // A statement that changes is in those around it as well.
     assert!(kept * 100 > total * 70, "{kept} of {total}");
-    assert!(more > 60 && fewer > 60, "{more} {fewer}");
+    assert!(more > 50 && fewer > 50, "{more} {fewer}");
 }
 
 #[test]

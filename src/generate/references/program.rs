@@ -13,7 +13,7 @@ const E: ValType = ValType::ExternRef;
 const I: ValType = ValType::I32;
 
 /// A function type: parameters and results.
-type Signature = (&'static [ValType], &'static [ValType]);
+pub(super) type Signature = (&'static [ValType], &'static [ValType]);
 
 /// The type of `parallax.gc`, and of functions that the host calls.
 pub(super) const NOTHING: Signature = (&[], &[]);
@@ -128,6 +128,9 @@ pub(super) fn module(beyond: Beyond, is_half: bool, source: &mut Source<'_>) -> 
     program.function(false, source);
     if source.percent(4) && !is_half {
         program.function(false, source);
+    }
+    if !is_half {
+        program.recursion(source);
     }
     program.sketch.finish()
 }

@@ -53,6 +53,10 @@ mod x86_64;
 /// Bytes of emulated stack below the limit, for what has no check of its own.
 const STACK_SLACK: u64 = 1 << 20;
 
+/// Bytes below that which are nobody's, so that whoever runs off the stack does not get into what happens
+/// to be mapped there.
+const STACK_GUARD: u64 = 1 << 20;
+
 const PAGE_BYTES: u64 = 4096;
 
 /// Where the arguments and results of a function without any are.
@@ -116,8 +120,8 @@ impl Emulator {
     pub fn new(isa: Isa) -> Result<Emulator, String> {
         let guest = processor::guest(isa).ok_or("no processor runs that")?;
         let gates = Pages::map(PAGE_BYTES).map_err(|error| error.to_string())?;
-        let stack =
-            Pages::map(STACK_SLACK + WASM_STACK_BYTES).map_err(|error| error.to_string())?;
+        let stack = Pages::map(STACK_GUARD + STACK_SLACK + WASM_STACK_BYTES)
+            .map_err(|error| error.to_string())?;
         for gate in 0..EXIT_GATE / GATE_BYTES {
             gates.write((gate * GATE_BYTES) as usize, guest.gate());
         }
@@ -127,7 +131,7 @@ impl Emulator {
             store: std::ptr::null_mut(),
             code: 0..0,
             gates: gates.range(),
-            stack: stack.range(),
+            stack: above_guard(&stack),
             blocks: 0,
             stopped: None,
             refused: None,
@@ -211,7 +215,7 @@ impl Emulator {
         // SAFETY: `store` is valid; the clone keeps the words alive, and no reference stays.
         let (interrupts, blocks) = unsafe { ((*store).interrupts().clone(), (*store).branches()) };
         self.spare(&code);
-        let stack = self.stack.range();
+        let stack = above_guard(&self.stack);
         let exit = self.gates.range().start + EXIT_GATE;
         let call = self.processor.get_data_mut();
         call.store = store.cast();
@@ -231,6 +235,7 @@ impl Emulator {
         });
         interrupts.set_exit(outer_exit);
         let mut pc = self.processor.pc_read().unwrap_or_default();
+        let stack_pointer = self.guest.stack_pointer(&self.processor);
         let torn = self.torn_store(pc);
         let call = self.processor.get_data_mut();
         call.store = std::ptr::null_mut();
@@ -254,6 +259,7 @@ impl Emulator {
                     signal: libc::SIGSEGV,
                     pc,
                     address: page,
+                    stack_pointer,
                 },
             }),
             (Err(uc_error::EXCEPTION | uc_error::INSN_INVALID), None) if pc == exit => Ok(()),
@@ -267,6 +273,7 @@ impl Emulator {
                     signal: libc::SIGILL,
                     pc,
                     address: 0,
+                    stack_pointer,
                 })
             }
             // Nothing else stops it.
@@ -319,6 +326,12 @@ impl Emulator {
         let address = self.guest.stores_vector(&self.processor, code)?;
         torn::is_torn(address, page).then_some(address)
     }
+}
+
+/// The stack that emulated code has, of the pages mapped for it.
+fn above_guard(pages: &Pages) -> Range<u64> {
+    let all = pages.range();
+    all.start + STACK_GUARD..all.end
 }
 
 fn set_up(call: Call) -> Result<Processor<'static>, uc_error> {
@@ -419,7 +432,10 @@ fn pass_gate(unicorn: &mut Processor<'_>, pc: u64) {
         Ok(Ok((returned, moved))) => {
             let mut done = match returned.call_back {
                 None => guest.answer(unicorn, returned.value),
-                Some(target) => call_back(unicorn, target, exit, returned.value),
+                Some(target) => match call_back(unicorn, target, exit, returned.value) {
+                    Ok(done) => done,
+                    Err(stopped) => return stop(unicorn, stopped),
+                },
             };
             if moved {
                 done = done.and(unicorn.ctl_flush_tlb());
@@ -435,15 +451,19 @@ fn pass_gate(unicorn: &mut Processor<'_>, pc: u64) {
 
 /// Goes on with a function that the host function calls at whose gate the processor stands, instead of
 /// returning `value` to `left_at`.
+///
+/// # Errors
+/// That there is no stack for it.
 fn call_back(
     unicorn: &mut Processor<'_>,
     target: Target,
     left_at: (u64, u64),
     value: u64,
-) -> Result<(), uc_error> {
+) -> Result<Result<(), uc_error>, Stopped> {
     let call = unicorn.get_data();
     let (guest, resume) = (call.guest, call.gates.start + RESUME_GATE);
     let stack_pointer = guest.stack_pointer(unicorn);
+    entry::may_call_back(stack_pointer, call.stack.end - WASM_STACK_BYTES)?;
     // Whatever the gate is called with is left alone.
     let top = stack_pointer & !15;
     let stack = call.stack.start..top;
@@ -453,8 +473,8 @@ fn call_back(
         stack_pointer,
         value,
     });
-    guest.enter(unicorn, target, NO_VALUES, top, resume)?;
-    unicorn.set_pc(target.trampoline)
+    let entered = guest.enter(unicorn, target, NO_VALUES, top, resume);
+    Ok(entered.and_then(|()| unicorn.set_pc(target.trampoline)))
 }
 
 /// Returns from the host function that called the function which has just returned.

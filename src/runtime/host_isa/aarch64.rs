@@ -180,6 +180,7 @@ pub unsafe fn fault(
             signal,
             pc: program_counter(context),
             address: (*info).si_addr() as u64,
+            stack_pointer: (*context).uc_mcontext.sp,
         }
     }
 }
@@ -205,6 +206,7 @@ pub unsafe fn stopped(
         signal,
         pc,
         address,
+        stack_pointer,
     } = *fault;
     let store = if signal == libc::SIGSEGV && activation.covers_bytes(pc, INSTRUCTION_BYTES) {
         // SAFETY: so many bytes from the program counter on are mapped, and no code is written while
@@ -233,6 +235,7 @@ pub unsafe fn stopped(
             signal,
             pc,
             address,
+            stack_pointer,
         },
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Fault {
     pub pc: u64,
     /// The address that was accessed, for signals that have one; all ones if the kernel names none.
     pub address: u64,
+    /// The stack pointer at the instruction.
+    pub stack_pointer: u64,
 }
 
 macro_rules! stubs {

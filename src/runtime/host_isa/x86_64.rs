@@ -168,6 +168,7 @@ pub unsafe fn fault(
             signal,
             pc: program_counter(context),
             address: if is_unnamed(info) { u64::MAX } else { address },
+            stack_pointer: (*context).uc_mcontext.gregs[libc::REG_RSP as usize] as u64,
         }
     }
 }
@@ -198,6 +199,7 @@ pub unsafe fn stopped(
         signal,
         pc,
         address,
+        stack_pointer,
     } = *fault;
     // SAFETY: the caller passes a valid pointer.
     let unnamed = unsafe { is_unnamed(info) };
@@ -217,6 +219,7 @@ pub unsafe fn stopped(
             signal,
             pc,
             address,
+            stack_pointer,
         },
     }
 }

@@ -1,5 +1,6 @@
 //! Calls of wasm by host functions that wasm has called, on the same stack.
 
+use super::STACK_SLACK;
 use super::run::{Builtins, Run};
 use crate::codegen::clif::Register;
 use crate::runtime::entry::{self, Activation, HOST_CALLER, Stopped, Target};
@@ -13,6 +14,7 @@ impl<B: Builtins> Run<'_, B> {
     /// # Errors
     /// Why it stopped.
     pub(super) fn call_back(&mut self, target: Target, exit: (u64, u64)) -> Result<(), Stopped> {
+        entry::may_call_back(self.stack_pointer(), entry::stack_end() + STACK_SLACK)?;
         let number = self.code.program_at(target.trampoline);
         let number = number.ok_or(Stopped::Panicked)?;
         let outer = (self.program, self.number, self.base, self.frame_pointer);

@@ -45,6 +45,9 @@ use crate::translate::layout::head;
 /// take over.
 const STEPPED: u32 = 1000;
 
+/// Values that are as many as few functions have.
+const MANY_VALUES: usize = 1_000;
+
 /// Bytes of stack below the limit, for what has no check of its own.
 const STACK_SLACK: u64 = 64 << 10;
 
@@ -153,6 +156,13 @@ impl Interpreter {
             lowerer.start_over();
         }
         self.code = arena;
+        // Each call makes room for as many values as this has.
+        if self.values.dfg.num_values() > MANY_VALUES {
+            let kept = self.programs.iter();
+            let most = kept.map(|program| program.func.dfg.num_values()).max();
+            self.values = ir::Function::new();
+            grow(&mut self.values, most.unwrap_or(0));
+        }
         let last = self.programs.last();
         self.at
             .truncate(last.map_or(0, |last| self.index(last.address) + 1));
@@ -243,7 +253,7 @@ impl Interpreter {
         number: u32,
         arguments: &[Register],
     ) -> Result<Vec<Register>, Stopped> {
-        let frame_pointer = self.stack().end;
+        let stack = self.stack();
         let mut registers = std::mem::take(&mut self.registers);
         let mut callers = std::mem::take(&mut self.callers);
         let mut to_step = self.to_step;
@@ -259,7 +269,8 @@ impl Interpreter {
             program: &code.programs[number as usize],
             number,
             base: 0,
-            frame_pointer,
+            frame_pointer: stack.end,
+            stack_end: stack.start,
             branches: self.branches,
             to_step: &mut to_step,
             frame: Frame::new(&self.values),

@@ -13,9 +13,6 @@ use crate::codegen::clif::{self, CallSite, Load, Op, Program, Register};
 use crate::runtime::entry::{Stopped, Target};
 use crate::translate::builtins::Builtin;
 
-/// Registers of all frames together beyond which the stack counts as exhausted: 64 MiB.
-const REGISTERS: usize = 4 << 20;
-
 /// What memory interpreted code reaches, in earnest.
 pub type Memory = Reach<OwnedByStore>;
 
@@ -72,6 +69,8 @@ pub struct Run<'a, B> {
     pub base: usize,
     /// Below it are the stack slots of the frame.
     pub frame_pointer: u64,
+    /// The lowest address of the stack.
+    pub stack_end: u64,
     /// How many more branches and calls may be taken.
     pub branches: u64,
     /// How many more operations the crate's interpreter does as far as it can.
@@ -154,6 +153,17 @@ impl<'a, B: Builtins> Run<'a, B> {
             signal,
             pc: self.address(op),
             address,
+            stack_pointer: self.stack_pointer(),
+        }
+    }
+
+    /// What stops a function that has no room for its frame. As where machine code looks, that is not made yet.
+    fn lack_of_stack(&self) -> Stopped {
+        Stopped::Fault {
+            signal: libc::SIGILL,
+            pc: self.address(0),
+            address: 0,
+            stack_pointer: self.frame_pointer,
         }
     }
 
@@ -161,9 +171,7 @@ impl<'a, B: Builtins> Run<'a, B> {
     fn set_up(&mut self, stack_pointer: u64, return_address: u64) -> Result<(), Stopped> {
         let program = self.program;
         let end = self.base + program.registers as usize;
-        if end > REGISTERS {
-            return Err(self.fault(libc::SIGILL, 0, 0));
-        }
+        // Of those of all frames there are not too many: they take some stack as well.
         if self.registers.len() < end {
             self.registers.resize(end, Register::default());
         }
@@ -182,17 +190,19 @@ impl<'a, B: Builtins> Run<'a, B> {
                 limit = read.map_err(|Refused(at)| self.fault(libc::SIGSEGV, 0, at))?;
             }
             if stack_pointer < limit {
-                return Err(self.fault(libc::SIGILL, 0, 0));
+                return Err(self.lack_of_stack());
             }
         }
-        // What has no check of its own runs into the end.
+        // What has no check of its own runs into the end, whatever lies beyond.
+        if stack_pointer < self.stack_end {
+            return Err(self.fault(libc::SIGSEGV, 0, stack_pointer));
+        }
         let written = self
             .memory
             .write(self.frame_pointer, outer)
-            .and_then(|()| self.memory.write(self.frame_pointer + 8, return_address))
-            .and_then(|()| self.memory.read::<u8>(stack_pointer));
+            .and_then(|()| self.memory.write(self.frame_pointer + 8, return_address));
         match written {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(Refused(at)) => Err(self.fault(libc::SIGSEGV, 0, at)),
         }
     }
@@ -376,6 +386,7 @@ impl<'a, B: Builtins> Run<'a, B> {
                 signal: libc::SIGSEGV,
                 pc: callee,
                 address: callee,
+                stack_pointer: self.stack_pointer(),
             });
         };
         let call = self.program.sites[site as usize];

@@ -47,6 +47,7 @@ impl<'a, B: Builtins> Run<'a, B> {
                 signal: libc::SIGSEGV,
                 pc: program.address + op as u64,
                 address,
+                stack_pointer: self.stack_pointer(),
             });
         }
         match flow {
@@ -75,6 +76,7 @@ impl<'a, B: Builtins> Run<'a, B> {
                         signal: libc::SIGILL,
                         pc: program.address + op as u64,
                         address: 0,
+                        stack_pointer: self.stack_pointer(),
                     },
                     None => Stopped::Trap(kind),
                 })

@@ -348,11 +348,15 @@ fn what_nobody_owns_is_not_accessed() {
         })
         .expect("it is interpreted");
         let end = function.interpreter.stack().end;
+        // Below the return address and the frame pointer.
+        let frame_bytes = function.interpreter.programs[0].frame_bytes;
+        let stack_pointer = end - 16 - u64::from(frame_bytes);
         let fault = |op, address| {
             Err(Stopped::Fault {
                 signal: libc::SIGSEGV,
                 pc: BASE + op,
                 address,
+                stack_pointer,
             })
         };
         let mut call = |address: u64| function.call(&[u128::from(address)], stepped);

@@ -35,6 +35,11 @@ fn sum_pairs_first(_: &Module, body: &mut Body<'_>) -> Result<(), BinaryReaderEr
 pub(super) fn is_a_value(finding: &Finding) -> bool {
     !matches!(
         &finding.subject,
-        Seen::Outcome(Outcome::Failed(_) | Outcome::Escaped(_) | Outcome::Miscounted(_))
+        Seen::Outcome(
+            Outcome::Failed(_)
+                | Outcome::Escaped(_)
+                | Outcome::Miscounted(_)
+                | Outcome::Unfounded(_)
+        )
     )
 }

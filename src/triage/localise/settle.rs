@@ -37,8 +37,14 @@ impl Localiser<'_> {
         blame.because.push(format!("{engine} fails: {how}"));
     }
 
-    /// What goes away without optimisation is the optimiser's where both ISAs have it.
-    pub(super) fn settle_by_settings(&self, blame: &mut Blame, sweep: &[Variation]) {
+    /// What goes away without optimisation is the optimiser's where both ISAs have it; but not what is about
+    /// the check of the stack, of which programs take more or less.
+    pub(super) fn settle_by_settings(
+        &self,
+        blame: &mut Blame,
+        sweep: &[Variation],
+        of_the_stack: bool,
+    ) {
         let levels = sweep::levels(self.case, sweep);
         let gone_without = levels
             .as_ref()
@@ -50,7 +56,8 @@ impl Localiser<'_> {
             .iter()
             .filter_map(|engine| Layer::backend_of(engine))
             .collect();
-        if gone_without && backends.len() > 1 && blame.or.contains(&Layer::MiddleEnd) {
+        let optimised = gone_without && !of_the_stack;
+        if optimised && backends.len() > 1 && blame.or.contains(&Layer::MiddleEnd) {
             blame.layer = Layer::MiddleEnd;
             blame.or.clear();
             blame

@@ -94,9 +94,10 @@ impl Way {
         match seen {
             Seen::Outcome(outcome) => match outcome {
                 Outcome::Trapped(kind) => Way::Trapped(*kind),
-                Outcome::Escaped(how) | Outcome::Miscounted(how) | Outcome::Failed(how) => {
-                    Way::Broke(discriminant(outcome), without_numbers(how))
-                }
+                Outcome::Escaped(how)
+                | Outcome::Miscounted(how)
+                | Outcome::Unfounded(how)
+                | Outcome::Failed(how) => Way::Broke(discriminant(outcome), without_numbers(how)),
                 _ => Way::Ended(discriminant(outcome)),
             },
             _ => Way::Other,
