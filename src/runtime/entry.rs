@@ -255,7 +255,7 @@ pub(super) fn enter(activation: Activation) -> Box<Activation> {
 }
 
 /// Ends an activation that was entered last.
-pub(super) fn leave(activation: Box<Activation>) {
+pub(super) fn leave(activation: &Activation) {
     CURRENT.set(activation.outer);
 }
 

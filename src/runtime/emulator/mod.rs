@@ -482,7 +482,7 @@ fn resume(unicorn: &mut Processor<'_>) {
     let Some(nested) = unicorn.get_data_mut().nested.pop() else {
         return stop(unicorn, Stopped::Panicked);
     };
-    entry::leave(nested.activation);
+    entry::leave(&nested.activation);
     let call = unicorn.get_data();
     let guest = call.guest;
     // SAFETY: a hook runs only during a call, and no other reference to the store is alive.
