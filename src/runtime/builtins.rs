@@ -67,7 +67,7 @@ pub struct Returned {
     /// What it returns: a register.
     pub value: u64,
     /// What is to be called before that, by a host function. Who does so says when it is over
-    /// ([`Store::called_back`]).
+    /// (`Store::called_back`).
     pub call_back: Option<Target>,
 }
 
