@@ -111,6 +111,17 @@ pub static KNOWN: &[KnownFault] = &[
         mark: Mark::GoneWhen(wasmi::read_block_parameters_from_locals),
     },
     KnownFault {
+        name: "wasmi-store-of-address",
+        engine: registry::REFERENCE,
+        versions: &["2.0."],
+        what: "an integer store whose address and value are the same local, while that is in its \
+               register, panics in translation unless it is to the first memory with an offset below \
+               2^16: there is no operator for it, and nothing in its place (`choose_store_op_vt`, \
+               `store_rr`)",
+        fatal: false,
+        mark: Mark::GoneWhen(wasmi::compute_what_is_stored),
+    },
+    KnownFault {
         name: "wasmi-failed-instance",
         engine: registry::REFERENCE,
         versions: &["2.0."],

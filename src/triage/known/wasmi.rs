@@ -1,7 +1,7 @@
 //! The rewrites that avoid wasmi's faults.
 
 use wasm_encoder::Instruction as I;
-use wasmparser::{BinaryReaderError, BlockType, Operator};
+use wasmparser::{BinaryReaderError, BlockType, MemArgTarget, Operator};
 
 use super::rewrite::Body;
 use crate::case::Module;
@@ -29,6 +29,32 @@ pub fn keep_comparisons_from_selects(
             // changes nothing.
             Operator::RefIsNull => body.replace(&[I::RefIsNull, I::I32Const(1), I::I32And]),
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Has every integer that goes to another memory than the first, or behind an offset of 16 bits, computed just
+/// before it is stored, so that it is no local.
+pub fn compute_what_is_stored(_: &Module, body: &mut Body<'_>) -> Result<(), BinaryReaderError> {
+    while let Some(operator) = body.next()? {
+        let (memarg, wide) = match operator {
+            Operator::I32Store { memarg }
+            | Operator::I32Store8 { memarg }
+            | Operator::I32Store16 { memarg } => (memarg, false),
+            Operator::I64Store { memarg }
+            | Operator::I64Store8 { memarg }
+            | Operator::I64Store16 { memarg }
+            | Operator::I64Store32 { memarg } => (memarg, true),
+            _ => continue,
+        };
+        let first = memarg.target == MemArgTarget::Memory(0);
+        if first && memarg.offset <= u64::from(u16::MAX) {
+            continue;
+        }
+        match wide {
+            false => body.insert(&[I::I32Const(1), I::I32Rotl, I::I32Const(1), I::I32Rotr]),
+            true => body.insert(&[I::I64Const(1), I::I64Rotl, I::I64Const(1), I::I64Rotr]),
         }
     }
     Ok(())
