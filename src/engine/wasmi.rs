@@ -23,14 +23,13 @@ mod visible;
 #[cfg(test)]
 mod tests;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use ::wasmi::{CompilationMode, Config, EnforcedLimits};
 
 use super::shadow::Shadows;
 use super::version::locked_version;
 use super::{Engine, Refusal, Run};
 use crate::case::Case;
+use crate::panics;
 
 /// Calls that may be active at once. Frames live on the heap, so this costs nothing until it is
 /// used. A runaway recursion takes about 0.2 ms to get there; at twice the depth, where the
@@ -107,15 +106,8 @@ impl Engine for Wasmi {
     }
 }
 
-/// Runs `what`, turning a panic of the interpreter into its message.
+/// Runs `what`, turning a panic of the interpreter into its message. What a panic may have left half done is
+/// not used again: the run it belongs to has ended.
 fn guard<R>(what: impl FnOnce() -> R) -> Result<R, String> {
-    // What a panic may have left half done is not used again: the run it belongs to has ended.
-    catch_unwind(AssertUnwindSafe(what)).map_err(|payload| {
-        let message = payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("no message");
-        format!("panicked: {message}")
-    })
+    panics::catch(what).map_err(|said| format!("panicked: {said}"))
 }
