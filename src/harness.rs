@@ -353,7 +353,12 @@ impl Examined {
         let broke = |finding: &Finding| {
             matches!(
                 finding.subject,
-                Seen::Outcome(Outcome::Escaped(_) | Outcome::Miscounted(_) | Outcome::Failed(_))
+                Seen::Outcome(
+                    Outcome::Escaped(_)
+                        | Outcome::Miscounted(_)
+                        | Outcome::Unfounded(_)
+                        | Outcome::Failed(_)
+                )
             )
         };
         let mut findings = findings

@@ -133,6 +133,7 @@ fn what_breaks_a_subject_is_no_fault_of_the_reference() {
         (returned, false),
         (Outcome::Escaped("somewhere".to_string()), true),
         (Outcome::Miscounted("an object".to_string()), true),
+        (Outcome::Unfounded("lack of stack".to_string()), true),
     ] {
         let examined = examined(&script, registry::DIRECT, first.clone());
         assert_eq!(examined.diverged(), diverges, "{first}");
