@@ -8,8 +8,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use parallax_oracles::{
-    Comparison, Finding, Observation, OracleName, Outcome, Place, Reason, Seen, Verdict, compare,
-    compare_own,
+    Comparison, Finding, Observation, OracleName, Outcome, Place, Reason, Seen, Verdict,
+    compare_knowing, compare_own,
 };
 
 use crate::case::Case;
@@ -246,7 +246,8 @@ impl Harness {
             } else {
                 match observe_steps(engine.as_mut(), case, steps) {
                     Ok(mut seen) => {
-                        let mut comparison = compare_first(&reference, &seen, ended);
+                        let mut comparison =
+                            compare_first(&reference, &seen, engine.as_ref(), ended);
                         if let Some((counted, again)) =
                             timeout::counted(&comparison, &reference, engine.as_ref(), case, ended)
                         {
@@ -350,17 +351,7 @@ impl Examined {
         let Verdict::Diverged(findings) = &self.verdict else {
             return false;
         };
-        let broke = |finding: &Finding| {
-            matches!(
-                finding.subject,
-                Seen::Outcome(
-                    Outcome::Escaped(_)
-                        | Outcome::Miscounted(_)
-                        | Outcome::Unfounded(_)
-                        | Outcome::Failed(_)
-                )
-            )
-        };
+        let broke = |finding: &Finding| matches!(&finding.subject, Seen::Outcome(outcome) if outcome.is_broken());
         let mut findings = findings
             .iter()
             .filter(|it| it.engine != registry::REFERENCE);
@@ -454,7 +445,7 @@ fn avoid_known(
     let avoidable = known::avoidable_in_subject(findings, &engine.version(), case);
     avoidable.into_iter().find_map(|(fault, avoided)| {
         let seen = observe_steps(engine, &avoided, steps).ok()?;
-        let mut again = compare_first(reference, &seen, ended);
+        let mut again = compare_first(reference, &seen, engine, ended);
         let mut faults = vec![fault];
         take_out_known(&mut again, engine, &mut faults);
         (again.verdict == Verdict::Agreed).then_some((faults, again))
@@ -511,14 +502,20 @@ fn against_most(traces: &[&Observation]) -> (usize, Vec<Option<Finding>>) {
     (right, findings)
 }
 
-/// Compares; if the reference `ended` early, only what comes before.
+/// Compares what `engine` ran last; if the reference `ended` early, only what comes before. What is wrong by a
+/// fault of the engine that is known does not hide what else is.
 fn compare_first(
     reference: &Observation,
     subject: &Observation,
+    engine: &dyn Engine,
     ended: Option<usize>,
 ) -> Comparison {
+    let known = |finding: &Finding| {
+        let remark = engine.remark(finding);
+        known::subject_fault(finding, &engine.version(), remark).is_some()
+    };
     let Some(steps) = ended else {
-        return compare(reference, subject);
+        return compare_knowing(reference, subject, &known);
     };
     let mut cut = reference.clone();
     cut.steps.truncate(steps);
@@ -526,7 +523,7 @@ fn compare_first(
     // then is held against what there is before.
     cut.teardown.clear();
     cut.broken_teardown = None;
-    compare(&cut, subject)
+    compare_knowing(&cut, subject, &known)
 }
 
 /// What is found about an engine that refuses a valid case.

@@ -172,3 +172,20 @@ fn a_torn_store_explains_nothing_that_comes_later() {
         shows(script, engine, Fault::MemoryFillShort, OracleName::Memories);
     }
 }
+
+/// A store that was torn explains what it left behind, not what else is wrong after the same step.
+#[cfg(feature = "emulator")]
+#[test]
+fn a_torn_store_does_not_hide_another_memory() {
+    let script = r#"(module $b (memory 1)
+          (func (export "torn") (v128.store (i32.const 65528) (v128.const i64x2 1 1))))
+        (register "b" $b)
+        (module (import "b" "torn" (func $torn)) (memory 1)
+          (func (export "f")
+            (memory.fill (i32.const 0) (i32.const 7) (i32.const 5))
+            (call $torn)))
+        (assert_trap (invoke "f") "out of bounds memory access")"#;
+    for engine in [registry::EMULATED, "aarch64"] {
+        shows(script, engine, Fault::MemoryFillShort, OracleName::Memories);
+    }
+}

@@ -5,7 +5,7 @@ use crate::finding::{Difference, Finding, OracleName, Verdict};
 use crate::observation::{Changes, Observation, Outcome, StepObservation};
 use crate::rules::refcounts::Ledger;
 use crate::rules::traps::Ending;
-use crate::rules::{globals, host_calls, looks, memories, results, tables, traps};
+use crate::rules::{Explained, globals, host_calls, looks, memories, results, tables, traps};
 use crate::tally::Tallies;
 use crate::value::Nans;
 
@@ -29,8 +29,19 @@ pub struct Comparison {
 /// Comparing two observations that are equal allocates nothing, but for what [`Ledger`] keeps if
 /// the subject counts references or tells which objects are alive.
 pub fn compare(reference: &Observation, subject: &Observation) -> Comparison {
+    compare_knowing(reference, subject, &|_| false)
+}
+
+/// As [`compare`], with faults of the subject that are known. A finding that is `known` is told by an oracle
+/// only if that finds nothing else in the state after the step.
+pub fn compare_knowing(
+    reference: &Observation,
+    subject: &Observation,
+    known: &dyn Fn(&Finding) -> bool,
+) -> Comparison {
     let mut comparing = Comparing {
         engine: &subject.engine,
+        known,
         nans: reference.nans(subject),
         step: 0,
         findings: Vec::new(),
@@ -46,6 +57,7 @@ pub fn compare(reference: &Observation, subject: &Observation) -> Comparison {
 /// A comparison under way.
 struct Comparing<'a> {
     engine: &'a str,
+    known: &'a dyn Fn(&Finding) -> bool,
     nans: Nans,
     step: usize,
     findings: Vec<Finding>,
@@ -113,13 +125,13 @@ impl Comparing<'_> {
         let later = steps.enumerate().skip(self.step + 1);
         let last = (subject.steps.len(), subject.broken_teardown.as_ref());
         let last = last.1.map(|outcome| (last.0, outcome));
-        let broken = later.chain(last).find(|(_, outcome)| traps::broke(outcome));
+        let broken = later.chain(last).find(|(_, outcome)| outcome.is_broken());
         let Some((step, outcome)) = broken else {
             return false;
         };
         self.step = step;
         let expected = reference.steps.get(step).map(|step| &step.outcome);
-        let expected = expected.filter(|outcome| !traps::broke(outcome));
+        let expected = expected.filter(|outcome| !outcome.is_broken());
         let expected = expected.unwrap_or(&well);
         let oracle = oracle_of_broken(expected, outcome);
         self.note(oracle, traps::check(expected, outcome));
@@ -150,7 +162,15 @@ impl Comparing<'_> {
         let looked = looks::check(events, self.step, after, self.nans, with_tables);
         after.step(self.step);
         let changes = (&reference.changes, &subject.changes);
-        let memories = || memories::check(changes.0, changes.1, after);
+        let (engine, step, known) = (self.engine, self.step, self.known);
+        let explained = |oracle| {
+            move |difference: &Difference| {
+                let difference = difference.clone();
+                known(&difference.found_by(oracle, step, engine))
+            }
+        };
+        let of_memories: &Explained<'_> = &explained(OracleName::Memories);
+        let memories = || memories::check(changes.0, changes.1, after, of_memories);
         self.note(OracleName::Memories, looked.memories.or_else(memories));
         let globals = || globals::check(changes.0, changes.1, after, self.nans);
         let globals = looked.globals.or_else(globals);
@@ -174,7 +194,10 @@ impl Comparing<'_> {
             Some(_) => {}
         }
         if let Some(ledger) = ledger {
-            self.note(OracleName::Refcounts, ledger.step(reference, subject));
+            self.note(
+                OracleName::Refcounts,
+                ledger.step(reference, subject, &explained(OracleName::Refcounts)),
+            );
         }
     }
 
@@ -298,6 +321,49 @@ mod tests {
         }
         assert_eq!(comparison.tallies[OracleName::Tables].checked, 2);
         assert_eq!(comparison.tallies[OracleName::Traps].failed, 0);
+    }
+
+    #[test]
+    fn what_is_known_hides_nothing_else_of_its_oracle() {
+        let both = |first: u8, second: u8, count: u64| {
+            let mut changes = memory(0, 1, &[(3, &[0, first])]);
+            changes
+                .memories
+                .extend(memory(1, 1, &[(0, &[second])]).memories);
+            changes.counts = counts(&[(7, count), (8, count)]);
+            step(
+                vec![host_call(0, &[object(7), object(8)], &[(7, 1), (8, 1)])],
+                changes,
+            )
+        };
+        let reference = observe([both(1, 1, 0)]);
+        let mut subject = observe([both(2, 3, 1)]);
+        subject.counts_references = true;
+        let of = |comparison: &Comparison| -> Vec<Place> {
+            diverged(comparison)
+                .iter()
+                .map(|finding| finding.place)
+                .collect()
+        };
+        let address = 3 * 64 + 1;
+        let first = Place::MemoryByte {
+            memory: entity(0),
+            address,
+        };
+        let second = Place::MemoryByte {
+            memory: entity(1),
+            address: 0,
+        };
+        let (one, other) = (Place::Count(ObjectId(7)), Place::Count(ObjectId(8)));
+        assert_eq!(of(&compare(&reference, &subject)), [first, one]);
+        let known = |finding: &Finding| finding.place == first || finding.place == one;
+        let knowing = compare_knowing(&reference, &subject, &known);
+        assert_eq!(of(&knowing), [second, other]);
+        // What is known is told where there is nothing else.
+        assert_eq!(
+            of(&compare_knowing(&reference, &subject, &|_| true)),
+            [first, one]
+        );
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod testing;
 mod value;
 
 pub use after::After;
-pub use compare::{Comparison, compare};
+pub use compare::{Comparison, compare, compare_knowing};
 pub use finding::{Difference, Finding, OracleName, Place, Seen, Verdict};
 pub use observation::{
     Alive, CHUNK_BYTES, Changes, Entity, EntityKind, Event, GlobalChange, MemoryChange,

@@ -106,6 +106,19 @@ pub enum Outcome {
     Skipped,
 }
 
+impl Outcome {
+    /// Whether no state at all can lead to this in an engine that is right.
+    pub fn is_broken(&self) -> bool {
+        matches!(
+            self,
+            Outcome::Escaped(_)
+                | Outcome::Miscounted(_)
+                | Outcome::Unfounded(_)
+                | Outcome::Failed(_)
+        )
+    }
+}
+
 /// Why a step, and with it the case, ended without a verdict.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -157,15 +157,8 @@ pub fn observe_steps(
         let mut events = Vec::new();
         let mut changes = Changes::default();
         let outcome = run.perform(&step.action, &mut events);
-        let ended = matches!(
-            outcome,
-            Outcome::Inconclusive(_)
-                | Outcome::Endless
-                | Outcome::Escaped(_)
-                | Outcome::Miscounted(_)
-                | Outcome::Unfounded(_)
-                | Outcome::Failed(_)
-        );
+        let ended =
+            outcome.is_broken() || matches!(outcome, Outcome::Inconclusive(_) | Outcome::Endless);
         if !ended {
             run.snapshot(&mut changes);
         }

@@ -37,7 +37,7 @@ pub(super) fn counted(
     let mut counting = engine.counting()?;
     let steps = ended.unwrap_or(case.steps.len());
     let seen = observe_steps(counting.as_mut(), case, steps).ok()?;
-    let again = compare_first(reference, &seen, ended);
+    let again = compare_first(reference, &seen, counting.as_ref(), ended);
     endless_step(&again).is_some().then_some((seen, again))
 }
 

@@ -175,13 +175,7 @@ fn run_steps(
         }
         events.clear();
         let outcome = run.perform(&step.action, &mut events);
-        broken = matches!(
-            outcome,
-            Outcome::Failed(_)
-                | Outcome::Escaped(_)
-                | Outcome::Miscounted(_)
-                | Outcome::Unfounded(_)
-        );
+        broken = outcome.is_broken();
         judge(step, &outcome, tally, fail);
     }
     events.clear();

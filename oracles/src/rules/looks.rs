@@ -43,7 +43,7 @@ pub fn check<'a>(
         if let (Some(a), Some(b)) = (reference.1, subject.1) {
             after.call(step, a, b);
             let at_call = |difference: Difference| difference.at_call(number);
-            looked.memories = memories::check(a, b, after).map(at_call);
+            looked.memories = memories::check(a, b, after, &|_| false).map(at_call);
             looked.globals = globals::check(a, b, after, nans).map(at_call);
             if with_tables {
                 looked.tables = tables::check(a, b, after).map(at_call);

@@ -12,37 +12,39 @@
 use crate::after::After;
 use crate::finding::{Difference, Place, Seen};
 use crate::observation::{CHUNK_BYTES, Changes, Entity, MemoryChange};
-use crate::rules::mentioned;
+use crate::rules::{Explained, first_unexplained, mentioned};
 use crate::state::MemoryState;
 
 /// The first memory, by entity, whose size or bytes differ, and there the size or else the first
-/// byte.
-pub fn check(reference: &Changes, subject: &Changes, after: &mut After<'_>) -> Option<Difference> {
+/// byte. What is `explained` is told only if there is nothing else.
+pub fn check(
+    reference: &Changes,
+    subject: &Changes,
+    after: &mut After<'_>,
+    explained: &Explained<'_>,
+) -> Option<Difference> {
     let (reference, subject) = (&reference.memories[..], &subject.memories[..]);
     if reference == subject {
         return None;
     }
-    let (reference_state, subject_state) = after.states();
-    mentioned(reference, subject, |change| change.memory)
-        .into_iter()
-        .find_map(|memory| {
-            let states = (reference_state.memory(memory), subject_state.memory(memory));
-            let pages = |state: Option<&MemoryState>| {
-                state.map_or(Seen::Absent, |state| Seen::Number(state.pages()))
-            };
-            match states {
-                (Some(a), Some(b)) if a.pages() == b.pages() => {
-                    let chunks = recorded_chunks(reference, subject, memory);
-                    differing_byte(memory, &chunks, a, b)
-                        .or_else(|| check_form(memory, reference, subject))
-                }
-                (a, b) => Some(Difference::new(
-                    Place::MemorySize(memory),
-                    pages(a),
-                    pages(b),
-                )),
-            }
-        })
+    let states = after.states();
+    let memories = mentioned(reference, subject, |change| change.memory).into_iter();
+    let differences = memories.flat_map(|memory| {
+        let (a, b) = (states.0.memory(memory), states.1.memory(memory));
+        let same_size = a.zip(b).filter(|(a, b)| a.pages() == b.pages());
+        let pages = |state: Option<&MemoryState>| {
+            state.map_or(Seen::Absent, |state| Seen::Number(state.pages()))
+        };
+        let size = same_size
+            .is_none()
+            .then(|| Difference::new(Place::MemorySize(memory), pages(a), pages(b)));
+        let within = same_size.into_iter().flat_map(move |(a, b)| {
+            let chunks = recorded_chunks(reference, subject, memory);
+            differing_bytes(memory, chunks, a, b).chain(check_form(memory, reference, subject))
+        });
+        size.into_iter().chain(within)
+    });
+    first_unexplained(differences, explained)
 }
 
 /// The chunks of `memory` that either side lists, ascending.
@@ -62,23 +64,20 @@ fn recorded_chunks(
     chunks
 }
 
-fn differing_byte(
+fn differing_bytes<'a>(
     memory: Entity,
-    chunks: &[u32],
-    reference: &MemoryState,
-    subject: &MemoryState,
-) -> Option<Difference> {
-    chunks.iter().find_map(|&chunk| {
-        let (reference, subject) = (reference.chunk(chunk), subject.chunk(chunk));
-        let offset = reference.iter().zip(subject).position(|(a, b)| a != b)?;
-        Some(Difference::new(
-            Place::MemoryByte {
-                memory,
-                address: u64::from(chunk) * CHUNK_BYTES as u64 + offset as u64,
-            },
-            Seen::Byte(reference[offset]),
-            Seen::Byte(subject[offset]),
-        ))
+    chunks: Vec<u32>,
+    reference: &'a MemoryState,
+    subject: &'a MemoryState,
+) -> impl Iterator<Item = Difference> + 'a {
+    chunks.into_iter().flat_map(move |chunk| {
+        let first = u64::from(chunk) * CHUNK_BYTES as u64;
+        let bytes = reference.chunk(chunk).iter().zip(subject.chunk(chunk));
+        let differing = (first..).zip(bytes).filter(|(_, (a, b))| a != b);
+        differing.map(move |(address, (a, b))| {
+            let place = Place::MemoryByte { memory, address };
+            Difference::new(place, Seen::Byte(*a), Seen::Byte(*b))
+        })
     })
 }
 
@@ -123,7 +122,12 @@ mod tests {
         );
         let mut after = After::new(&sides.0, &sides.1);
         after.step(STEPS - 1);
-        check(reference[STEPS - 1], subject[STEPS - 1], &mut after)
+        check(
+            reference[STEPS - 1],
+            subject[STEPS - 1],
+            &mut after,
+            &|_| false,
+        )
     }
 
     fn byte(address: u64, reference: u8, subject: u8) -> Option<Difference> {

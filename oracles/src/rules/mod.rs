@@ -7,6 +7,8 @@
 //!
 //! Wherever a rule says `a ≡ b` of two values, [`Value::agrees`](crate::Value::agrees) is meant.
 
+use crate::finding::Difference;
+
 pub mod globals;
 pub mod host_calls;
 pub mod looks;
@@ -16,6 +18,24 @@ pub mod results;
 pub mod tables;
 pub mod trace;
 pub mod traps;
+
+/// Whether a difference is explained by a fault that is known.
+pub type Explained<'a> = dyn Fn(&Difference) -> bool + 'a;
+
+/// The first difference that is not explained, or if all are, the first.
+fn first_unexplained(
+    differences: impl Iterator<Item = Difference>,
+    explained: &Explained<'_>,
+) -> Option<Difference> {
+    let mut first = None;
+    for difference in differences {
+        if !explained(&difference) {
+            return Some(difference);
+        }
+        first.get_or_insert(difference);
+    }
+    first
+}
 
 /// The entities that either side lists, ascending, each once.
 fn mentioned<'a, T>(

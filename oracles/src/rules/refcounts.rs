@@ -34,6 +34,7 @@ mod objects;
 
 use crate::finding::{Difference, Place, Seen};
 use crate::observation::{Alive, Event, Observation, Outcome, StepObservation};
+use crate::rules::{Explained, first_unexplained};
 use crate::state::{State, object};
 use crate::value::{ObjectId, Value};
 use objects::{Entry, Objects};
@@ -66,11 +67,13 @@ impl Ledger {
     /// Checks one step. To be called for every step, in order, until one differs.
     ///
     /// What breaks the rule within the step comes first: in its results, then in the order of its
-    /// events. Then comes the state after it, by object.
+    /// events. Then comes the state after it, by object, of which what is `explained` is told only if there
+    /// is nothing else.
     pub fn step(
         &mut self,
         reference: &StepObservation,
         subject: &StepObservation,
+        explained: &Explained<'_>,
     ) -> Option<Difference> {
         self.hold(reference);
         let difference = self
@@ -81,9 +84,10 @@ impl Ledger {
         if difference.is_some() {
             return difference;
         }
-        let touched = self.objects.take_touched();
-        let mut touched = touched.into_iter();
-        touched.find_map(|id| check_settled(id, self.objects.get(id)?, self.alive))
+        let touched = self.objects.take_touched().into_iter();
+        let unsettled =
+            touched.filter_map(|id| check_settled(id, self.objects.get(id)?, self.alive));
+        first_unexplained(unsettled, explained)
     }
 
     /// Checks what happened when the store was dropped after the last step.

@@ -38,7 +38,7 @@ pub enum Ending {
 /// inconclusive outcome on the other side, and the reference's reason more than the subject's.
 pub fn ending(reference: &Outcome, subject: &Outcome) -> Ending {
     let sides = [reference, subject];
-    if sides.into_iter().any(broke) {
+    if sides.into_iter().any(Outcome::is_broken) {
         return Ending::Broken;
     }
     let inconclusive = sides.into_iter().find_map(|outcome| match outcome {
@@ -61,7 +61,7 @@ pub fn check(reference: &Outcome, subject: &Outcome) -> Option<Difference> {
     let agree = match (reference, subject) {
         (Outcome::Returned(_), Outcome::Returned(_)) => true,
         (Outcome::Endless, _) => false,
-        (reference, subject) => reference == subject && !broke(reference),
+        (reference, subject) => reference == subject && !reference.is_broken(),
     };
     (!agree).then(|| {
         Difference::new(
@@ -82,14 +82,6 @@ pub fn check_steps(reference: &Observation, subject: &Observation) -> Option<Dif
             Seen::Number(subject as u64),
         )
     })
-}
-
-/// Whether no state at all can lead to this outcome in an engine that is right.
-pub(crate) fn broke(outcome: &Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Escaped(_) | Outcome::Miscounted(_) | Outcome::Unfounded(_) | Outcome::Failed(_)
-    )
 }
 
 #[cfg(test)]

@@ -27,13 +27,7 @@ pub(super) fn lacks_trap(finding: &Finding) -> bool {
     matches!(&finding.reference, Seen::Outcome(outcome) if *outcome == out_of_bounds)
         && match &finding.subject {
             // Whatever the program does with a value that it should not have got.
-            Seen::Outcome(
-                Outcome::Escaped(_)
-                | Outcome::Miscounted(_)
-                | Outcome::Unfounded(_)
-                | Outcome::Failed(_),
-            ) => false,
-            Seen::Outcome(outcome) => *outcome != out_of_bounds,
+            Seen::Outcome(outcome) => !outcome.is_broken() && *outcome != out_of_bounds,
             _ => false,
         }
 }

@@ -1,6 +1,6 @@
 //! How a case is changed so that Wasmtime does it right.
 
-use parallax_oracles::{Finding, Outcome, Seen};
+use parallax_oracles::{Finding, Seen};
 use wasm_encoder::Instruction as I;
 use wasmparser::{BinaryReaderError, Operator};
 
@@ -33,13 +33,5 @@ fn sum_pairs_first(_: &Module, body: &mut Body<'_>) -> Result<(), BinaryReaderEr
 
 /// Whether it is not about an engine that failed, left its sandbox or miscounted.
 pub(super) fn is_a_value(finding: &Finding) -> bool {
-    !matches!(
-        &finding.subject,
-        Seen::Outcome(
-            Outcome::Failed(_)
-                | Outcome::Escaped(_)
-                | Outcome::Miscounted(_)
-                | Outcome::Unfounded(_)
-        )
-    )
+    !matches!(&finding.subject, Seen::Outcome(outcome) if outcome.is_broken())
 }
