@@ -5,7 +5,7 @@ use parallax::case::wast::Script;
 use parallax::engine::{observe, registry};
 use parallax::harness::{Harness, default_subjects};
 use parallax::score::Fault;
-use parallax_oracles::{Changes, Event, OracleName, Outcome, Reason, TrapKind, Value, Verdict};
+use parallax_oracles::{Changes, Event, OracleName, Outcome, Reason, Value, Verdict};
 
 const FOR_EVER: [&str; 3] = [
     // A loop.
@@ -128,122 +128,6 @@ fn what_comes_late_for_the_host_is_found_at_the_call() {
                 }
             }
             Verdict::Inconclusive(reason) => panic!("{reason}"),
-        }
-    }
-}
-
-/// Functions that the host calls back: one that makes and collects while its caller holds an object on the
-/// stack alone, one that calls the host to call itself, one that traps, and what is not called.
-const CALLING_BACK: &str = r#"(module
-    (import "parallax" "call" (func $call (param funcref))) (import "parallax" "gc" (func $gc))
-    (import "parallax" "make" (func $make (result externref)))
-    (import "parallax" "take" (func $take (param externref)))
-    (table $t (export "t") 2 externref) (global $n (export "n") (mut i32) (i32.const 0))
-    (func $one (result i32) (global.set $n (i32.const 1000)) (i32.const 1))
-    (func $inner (export "inner") (local $r externref)
-      (local.set $r (call $make))
-      (call $gc)
-      (global.set $n (i32.add (global.get $n) (i32.const 1)))
-      (table.set $t (i32.const 0) (local.get $r)))
-    (func $again (export "again") (local $r externref)
-      (local.set $r (call $make))
-      (global.set $n (i32.add (global.get $n) (i32.const 16)))
-      (call $call (ref.func $again))
-      (call $gc)
-      (call $take (local.get $r)))
-    (func $trap (export "trap") (table.set $t (i32.const 9) (ref.null extern)))
-    (func (export "outer") (result externref) (local $r externref)
-      (local.set $r (call $make))
-      (call $call (ref.func $inner))
-      (call $gc)
-      (local.get $r))
-    (func (export "nothing") (call $call (ref.null func)) (call $call (ref.func $one)))
-    (func (export "trapping") (local $r externref)
-      (local.set $r (call $make))
-      (call $call (ref.func $inner))
-      (call $call (ref.func $trap))
-      (call $take (local.get $r)))
-    (elem declare func $inner $again $trap $one))
-    (assert_return (invoke "outer") (ref.extern 1000000))
-    (invoke "again") (invoke "nothing") (assert_trap (invoke "trapping") "out of bounds table access")
-    (invoke "outer") (invoke "again")"#;
-
-#[test]
-fn the_host_calls_back_in_every_engine() {
-    let subjects: Vec<&str> = registry::all().iter().map(|known| known.name).collect();
-    let subjects: Vec<&str> = subjects
-        .into_iter()
-        .filter(|name| *name != registry::REFERENCE)
-        .collect();
-    for capacity in [1, 2, 512] {
-        let script = format!(
-            ";;! host-imports = true\n;;! activations-capacity = {capacity}\n{CALLING_BACK}"
-        );
-        let case = Script::parse(&script, "a test").expect("a script").case;
-        let mut harness = Harness::new(&subjects).expect("engines");
-        let examined = harness.examine(&case);
-        assert_eq!(examined.verdict, Verdict::Agreed);
-        let reference = examined.reference.expect("it ran");
-        let last = reference.steps.last().expect("a step");
-        // Four calls from within each other, besides the one that is no callback.
-        let changes = &last.changes.globals;
-        assert_eq!(changes[0].value, Value::I32(2 * 5 * 16 + 3), "{capacity}");
-        let Outcome::Trapped(kind) = reference.steps[4].outcome else {
-            panic!("{:?}", reference.steps[4]);
-        };
-        assert_eq!(kind, TrapKind::TableOutOfBounds);
-        if capacity == 1 {
-            let fault = Some(Fault::OuterFramesForgotten);
-            for engine in default_subjects() {
-                let mut harness = Harness::with_fault(&[engine], fault).expect("engines");
-                let Verdict::Diverged(findings) = harness.examine(&case).verdict else {
-                    panic!("{engine} does not show the fault");
-                };
-                assert_eq!(findings[0].oracle, OracleName::Refcounts);
-            }
-        }
-    }
-}
-
-/// Where there is hardly any stack left the host does not call back, so that what it calls needs not look
-/// whether there is any: a function without a frame does not.
-#[test]
-fn no_callback_is_beyond_the_end_of_the_stack() {
-    let results = "i64 ".repeat(20);
-    let module = format!(
-        r#"(module (import "parallax" "call" (func $call (param funcref)))
-             (func $bare (export "bare") unreachable)
-             (func $deep (export "deep") (param i32) (result {results})
-               (if (i32.eqz (local.get 0)) (then (call $call (ref.func $bare)) unreachable))
-               (call $deep (i32.sub (local.get 0) (i32.const 1)))))"#
-    );
-    let outcomes = |engine: &str, depths: std::ops::Range<u32>| -> Vec<Outcome> {
-        let calls = depths.map(|depth| format!("(invoke \"deep\" (i32.const {depth}))"));
-        let calls: String = calls.collect();
-        let script = format!(";;! host-imports = true\n;;! looks = 0\n{module}{calls}");
-        let case = Script::parse(&script, "a test").expect("a script").case;
-        let mut engine = registry::make(engine).expect("an engine");
-        let observation = observe(engine.as_mut(), &case).expect("it runs");
-        let steps = observation.steps.into_iter().skip(1);
-        steps.map(|step| step.outcome).collect()
-    };
-    let unreachable = Outcome::Trapped(TrapKind::Unreachable);
-    let exhausted = Outcome::Trapped(TrapKind::StackExhausted);
-    for engine in default_subjects() {
-        let too_deep = |depth: &u32| outcomes(engine, *depth..*depth + 1) == [exhausted.clone()];
-        let near = (0..).step_by(64).find(too_deep).expect("it has an end");
-        let outcomes = outcomes(engine, near - 64..near + 8);
-        let called = outcomes.iter().filter(|it| **it == unreachable).count();
-        assert!((1..72).contains(&called), "{engine}: {called}");
-        let expected = |at| {
-            if at < called {
-                &unreachable
-            } else {
-                &exhausted
-            }
-        };
-        for (at, outcome) in outcomes.iter().enumerate() {
-            assert_eq!(outcome, expected(at), "{engine}: {at}");
         }
     }
 }

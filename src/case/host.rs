@@ -4,11 +4,13 @@
 //! that two engines that behave alike see the same host. A few functions have a fixed meaning:
 //! imported from module `parallax`, they let a program reach the runtime (see [`HostFunction`]).
 
+use std::collections::HashSet;
+
 use parallax_oracles::{FuncIdentity, ObjectId, TrapKind, Value};
 
-use super::Case;
 use super::module::{FuncType, GlobalType, MemoryType, TableType, ValType};
 use super::values::{Numbers, interesting};
+use super::{Action, Case};
 
 /// The number of the first host object that a host-made global holds. Smaller numbers are for
 /// `(ref.extern n)` in scripts and for arguments.
@@ -88,8 +90,10 @@ pub enum HostFunction {
     Take,
     /// `parallax.gc`: asks for a collection.
     Collect,
-    /// `parallax.call`: calls the function that it is given, if that is one of an instance and has neither
-    /// parameters nor results; does nothing if not, or if [`MOST_NESTED`] such calls are under way.
+    /// `parallax.call`: calls the function that is its first argument with the arguments behind that, and
+    /// returns what it returns. It does so if the function is one of an instance and of exactly that type
+    /// ([`FuncType::called_back`]), and if fewer than [`MOST_NESTED`] such calls are under way; otherwise it
+    /// answers as [`HostFunction::Arbitrary`] does.
     CallBack,
     /// Tells a value that the program has at some place, and nothing else; not to be imported, but
     /// put into a module by [`crate::triage::probe`].
@@ -132,8 +136,9 @@ pub struct HostAnswer {
     pub collect: bool,
     /// Keep a handle to these objects for the rest of the case.
     pub keep: Vec<ObjectId>,
-    /// Call this function before returning, if it has neither parameters nor results, and end as it ends;
-    /// then, and if it is not to be called, say so ([`Host::called_back`]).
+    /// Call this function, the first argument, with the arguments behind that, and return what it returns or
+    /// end as it ends. Its type is the one for that. Once it has returned, say so ([`Host::called_back`]). There
+    /// is nothing else in the answer then.
     pub call: Option<FuncIdentity>,
     /// End the step, as inconclusive: the case calls the host without end, or as good as.
     pub enough: bool,
@@ -152,10 +157,12 @@ pub struct Host {
     looks: u32,
     /// How many calls of functions by the host are under way.
     nested: u32,
+    /// Which host items may call which functions.
+    callable: HashSet<(u32, FuncIdentity)>,
 }
 
 impl Host {
-    /// The host at the start of a run.
+    /// The host at the start of a run of a whole case. From then on only its settings and host items matter.
     pub fn new(case: &Case) -> Host {
         Host {
             calls: vec![0; case.host_items.len()],
@@ -164,6 +171,7 @@ impl Host {
             left: CALLS_COST,
             looks: 0,
             nested: 0,
+            callable: callable(case),
         }
     }
 
@@ -192,14 +200,14 @@ impl Host {
     /// `case` is the one that the host was made for.
     pub fn call(&mut self, case: &Case, item: u32, args: &[Value]) -> HostAnswer {
         let mut answer = HostAnswer::default();
-        let Some((item, calls)) = case
+        let Some((of_item, calls)) = case
             .host_items
             .get(item as usize)
             .zip(self.calls.get_mut(item as usize))
         else {
             return answer;
         };
-        let HostItemKind::Func { ty, function } = &item.kind else {
+        let HostItemKind::Func { ty, function } = &of_item.kind else {
             return answer;
         };
         let objects = u64::from(self.next_object.saturating_sub(FIRST_NEW_OBJECT));
@@ -216,37 +224,49 @@ impl Host {
         let call = *calls;
         match *function {
             HostFunction::Arbitrary => {
-                if !ty.results.is_empty() {
-                    let mut numbers = Numbers::new(self.seed);
-                    numbers.mix_text(&item.module);
-                    numbers.mix_text(&item.name);
-                    numbers.mix(call);
-                    for arg in args {
-                        mix_value(&mut numbers, arg);
-                    }
-                    answer.results.reserve(ty.results.len());
-                    for ty in &ty.results {
-                        answer
-                            .results
-                            .push(self.result(case, *ty, args, &mut numbers));
-                    }
-                }
+                answer.results = self.arbitrary(case, of_item, ty, call, args);
             }
             HostFunction::Tick { interrupt_at } => answer.interrupt = call == interrupt_at,
             HostFunction::Make => answer.results.push(self.new_object()),
             HostFunction::Take => answer.keep.extend(args.iter().filter_map(object)),
             HostFunction::Collect => answer.collect = true,
-            HostFunction::CallBack => {
-                if let [Value::Func(Some(function @ FuncIdentity::Defined { .. }))] = args
-                    && self.nested < MOST_NESTED
+            HostFunction::CallBack => match args {
+                [Value::Func(Some(function)), ..]
+                    if self.nested < MOST_NESTED && self.callable.contains(&(item, *function)) =>
                 {
                     self.nested += 1;
                     answer.call = Some(*function);
                 }
-            }
+                _ => answer.results = self.arbitrary(case, of_item, ty, call, args),
+            },
             HostFunction::Probe { most } => answer.trap = (call > most).then_some(TrapKind::Host),
         }
         answer
+    }
+
+    /// What the `call`-th call of a host function returns that has no meaning of its own.
+    fn arbitrary(
+        &mut self,
+        case: &Case,
+        item: &HostItem,
+        ty: &FuncType,
+        call: u64,
+        args: &[Value],
+    ) -> Vec<Value> {
+        if ty.results.is_empty() {
+            return Vec::new();
+        }
+        let mut numbers = Numbers::new(self.seed);
+        numbers.mix_text(&item.module);
+        numbers.mix_text(&item.name);
+        numbers.mix(call);
+        for arg in args {
+            mix_value(&mut numbers, arg);
+        }
+        let results = ty.results.iter();
+        results
+            .map(|ty| self.result(case, *ty, args, &mut numbers))
+            .collect()
     }
 
     fn result(&mut self, case: &Case, ty: ValType, args: &[Value], numbers: &mut Numbers) -> Value {
@@ -288,6 +308,32 @@ impl Host {
         self.next_object += 1;
         Value::Extern(Some(ObjectId(number)))
     }
+}
+
+/// Which host items may call which functions of instances: those of the type that their own says. Every engine
+/// gets the answer from here, so that none of them need compare types.
+fn callable(case: &Case) -> HashSet<(u32, FuncIdentity)> {
+    let mut callable = HashSet::new();
+    for (item, kind) in (0..).zip(case.host_items.iter().map(|item| &item.kind)) {
+        let HostItemKind::Func {
+            ty,
+            function: HostFunction::CallBack,
+        } = kind
+        else {
+            continue;
+        };
+        let wanted = ty.called_back();
+        let modules = case.steps.iter().filter_map(|step| match step.action {
+            Action::Instantiate { module, .. } => Some(&case.modules[module]),
+            _ => None,
+        });
+        for (instance, module) in (0..).zip(modules) {
+            let defined = module.imported_functions()..module.functions.len() as u32;
+            let fitting = defined.filter(|index| *module.function_type(*index) == wanted);
+            callable.extend(fitting.map(|index| (item, FuncIdentity::Defined { instance, index })));
+        }
+    }
+    callable
 }
 
 /// Whether a host item is a function that was put in to tell values.
@@ -438,6 +484,63 @@ mod tests {
         assert!(host.call(&case, 2, &[Value::Extern(None)]).keep.is_empty());
         assert!(host.call(&case, 3, &[]).collect);
         assert_eq!(host.call(&case, 4, &[Value::I32(1)]), HostAnswer::default());
+    }
+
+    #[test]
+    fn what_is_called_back_has_the_type_that_the_import_says() {
+        let mut builder = CaseBuilder::new(Settings {
+            host_imports: true,
+            ..Settings::default()
+        });
+        let text = r#"(module
+            (import "parallax" "call" (func $call (param funcref i32 externref) (result externref i64)))
+            (import "parallax" "call" (func (param funcref)))
+            (func (param i32 externref) (result externref i64) unreachable)
+            (func (param i32 externref) (result externref i32) unreachable)
+            (func (param i32 externref i32) (result externref i64) unreachable)
+            (func))"#;
+        let number = builder.module(module(text));
+        builder.instantiate(number, None, 0);
+        builder.instantiate(number, None, 0);
+        let case = builder.finish();
+        let mut host = Host::new(&case);
+        let rest = [Value::I32(7), Value::Extern(Some(ObjectId(5)))];
+        let call = |host: &mut Host, item, function| {
+            let args = [&[Value::Func(function)][..], &rest].concat();
+            host.call(&case, item, &args)
+        };
+        let own = |instance, index| Some(FuncIdentity::Defined { instance, index });
+        // What is called is left to that, results included; what is not is answered for.
+        for instance in [0, 1] {
+            let answer = call(&mut host, 0, own(instance, 2));
+            assert_eq!(answer.call, own(instance, 2));
+            assert!(answer.results.is_empty());
+            host.called_back();
+            assert_eq!(call(&mut host, 1, own(instance, 5)).call, own(instance, 5));
+            host.called_back();
+        }
+        let others = [own(0, 3), own(1, 4), own(0, 5), own(2, 2), None];
+        for function in others.into_iter().chain([Some(FuncIdentity::Host(0))]) {
+            let answer = call(&mut host, 0, function);
+            assert_eq!(answer.call, None, "{function:?}");
+            let [Value::Extern(_), Value::I64(_)] = *answer.results else {
+                panic!("{answer:?}");
+            };
+        }
+        assert_eq!(call(&mut host, 1, own(0, 2)), HostAnswer::default());
+        for nested in 0..MOST_NESTED {
+            let answer = call(
+                &mut host,
+                nested % 2,
+                own(0, if nested % 2 == 0 { 2 } else { 5 }),
+            );
+            assert!(answer.call.is_some());
+        }
+        let answer = call(&mut host, 0, own(0, 2));
+        assert_eq!((answer.call, answer.results.len()), (None, 2));
+        // A trap ends all of them.
+        host.begin_step(&case);
+        assert!(call(&mut host, 0, own(0, 2)).call.is_some());
     }
 
     #[test]

@@ -67,6 +67,17 @@ pub struct FuncType {
     pub results: Vec<ValType>,
 }
 
+impl FuncType {
+    /// The type of what a host function of this type calls back: it takes what follows the first parameter, and
+    /// gives the same.
+    pub fn called_back(&self) -> FuncType {
+        FuncType {
+            params: self.params.iter().skip(1).copied().collect(),
+            results: self.results.clone(),
+        }
+    }
+}
+
 /// A value type.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ValType {

@@ -285,7 +285,7 @@ fn host_function(import: &Import, ty: &FuncType, settings: &Settings) -> HostFun
         ("make", [], [ValType::ExternRef]) => HostFunction::Make,
         ("take", [ValType::ExternRef], []) => HostFunction::Take,
         ("gc", [], []) => HostFunction::Collect,
-        ("call", [ValType::FuncRef], []) => HostFunction::CallBack,
+        ("call", [ValType::FuncRef, ..], _) => HostFunction::CallBack,
         _ => HostFunction::Arbitrary,
     }
 }
@@ -462,7 +462,10 @@ mod tests {
             &[r#"(module
                 (import "parallax" "tick" (func)) (import "parallax" "make" (func (result externref)))
                 (import "parallax" "take" (func (param externref))) (import "parallax" "gc" (func))
-                (import "parallax" "tick" (func (param i32))) (import "env" "gc" (func)))"#],
+                (import "parallax" "tick" (func (param i32))) (import "env" "gc" (func))
+                (import "parallax" "call" (func (param funcref)))
+                (import "parallax" "call" (func (param funcref externref i64) (result v128 externref)))
+                (import "parallax" "call" (func (param externref funcref))))"#],
         );
         let functions: Vec<HostFunction> = case
             .host_items
@@ -472,9 +475,13 @@ mod tests {
                 _ => None,
             })
             .collect();
-        use HostFunction::{Arbitrary, Collect, Make, Take, Tick};
+        use HostFunction::{Arbitrary, CallBack, Collect, Make, Take, Tick};
         let tick = Tick { interrupt_at: 9 };
-        assert_eq!(functions, [tick, Make, Take, Collect, Arbitrary, Arbitrary]);
+        assert_eq!(
+            functions[..6],
+            [tick, Make, Take, Collect, Arbitrary, Arbitrary]
+        );
+        assert_eq!(functions[6..], [CallBack, CallBack, Arbitrary]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::case::module::FuncType;
 use crate::case::{Action, Case, HostItemKind, Settings};
 use crate::codegen::{Backend, CodegenConfig, CodegenError, CompiledModule, Generator, Isa};
 use crate::panics;
+use crate::runtime::HostTrampolines;
 use crate::runtime::audit::Breach;
 use crate::runtime::code::{CodeArena, LoadError};
 use crate::runtime::instance::LoadedModule;
@@ -310,17 +311,22 @@ impl Compiled {
         for item in &case.host_items {
             if let HostItemKind::Func { ty, function } = &item.kind {
                 if *function == HostFunction::CallBack {
-                    self.trampoline(&FuncType::default(), Direction::Entry)?;
+                    self.host_trampoline(&ty.called_back(), Direction::Entry)?;
                 }
-                match self.trampoline(ty, Direction::Host) {
-                    // It takes or returns a vector. Whatever would call it has its signature, and is
-                    // refused for that.
-                    Err(Refusal::Unsupported(_)) if self.backend.isa == Isa::Riscv64 => {}
-                    made => _ = made?,
-                }
+                self.host_trampoline(ty, Direction::Host)?;
             }
         }
         Ok(())
+    }
+
+    /// Compiles and loads a trampoline from or to the host that nothing may come to use.
+    fn host_trampoline(&mut self, ty: &FuncType, direction: Direction) -> Result<(), Refusal> {
+        match self.trampoline(ty, direction) {
+            // It takes or returns a vector. Whatever would call it, or be called, has its signature, and is
+            // refused for that.
+            Err(Refusal::Unsupported(_)) if self.backend.isa == Isa::Riscv64 => Ok(()),
+            made => made.map(drop),
+        }
     }
 
     fn trampoline(&mut self, ty: &FuncType, direction: Direction) -> Result<u64, Refusal> {
@@ -530,26 +536,27 @@ impl Engine for Compiled {
                 return Err(Refusal::Failed(format!("the compiler panicked: {panic}")));
             }
         };
-        let host_trampolines = case
-            .host_items
-            .iter()
-            .map(|item| match &item.kind {
-                // 0 where nothing can call it, see `prepare_trampolines`.
-                HostItemKind::Func { ty, .. } => {
-                    self.trampolines.host.get(ty).copied().unwrap_or_default()
-                }
-                _ => 0,
-            })
-            .collect();
-        let nothing = FuncType::default();
-        let callback_trampoline = self.trampolines.entry.get(&nothing).copied();
-        let callback_trampoline = callback_trampoline.unwrap_or_default();
+        // 0 where nothing can call it, see `prepare_trampolines`.
+        let address = |trampolines: &HashMap<FuncType, u64>, ty: &FuncType| {
+            trampolines.get(ty).copied().unwrap_or_default()
+        };
+        let items = case.host_items.iter();
+        let host_trampolines = items.map(|item| match &item.kind {
+            HostItemKind::Func { ty, function } => HostTrampolines {
+                to_host: address(&self.trampolines.host, ty),
+                call_back: match function {
+                    HostFunction::CallBack => address(&self.trampolines.entry, &ty.called_back()),
+                    _ => 0,
+                },
+            },
+            _ => HostTrampolines::default(),
+        });
+        let host_trampolines = host_trampolines.collect();
         let arena = self.arena.as_ref().ok_or_else(no_arena)?;
         let config = StoreConfig {
             case,
             fault: self.fault,
             host_trampolines,
-            callback_trampoline,
             code: arena.code.range(),
             audit: self.audit,
             reusable: self.reusable.take().ok_or_else(no_arena)?,

@@ -9,7 +9,8 @@
 //! - `parallax.make`, `take` and `gc` are called directly and through tables;
 //! - references lie on the operand stack, in locals, in block parameters and in the arguments of
 //!   calls, one to eight at a time, across loops, calls and collections, down to recursion;
-//! - now and then the host calls functions back while wasm waits for it, and those collect;
+//! - now and then the host calls functions back while wasm waits for it, passes on several references to them
+//!   and from them at once, and those collect;
 //! - where tail calls are used, functions are left by them, with references for arguments: to each
 //!   other, to the host, through tables, and by those that count down, which then need no stack;
 //! - slots are set to what they hold, to what another slot holds, and to null; ranges overlap;
@@ -103,6 +104,30 @@ mod tests {
         for count in [gets, sets, bulk] {
             assert!(count > 30, "{gets} {sets} {bulk}");
         }
+    }
+
+    #[test]
+    fn the_host_calls_functions_of_many_types() {
+        let mut types = std::collections::HashMap::new();
+        let mut called = 0;
+        for seed in 0..2_000 {
+            let wasm = program::module(Beyond::all_if(false), false, &mut Source::new(&[], seed));
+            let module = crate::case::Module::from_wasm(&wasm, None).expect("valid");
+            let mut imports = module.imports.iter();
+            let Some(position) = imports.position(|import| import.name == "call") else {
+                continue;
+            };
+            // Functions are imported before all else.
+            let ty = module.function_type(position as u32).called_back();
+            let text = wasmprinter::print_bytes(&wasm).expect("valid");
+            called += text.matches(&format!("call {position}\n")).count();
+            *types.entry(ty).or_insert(0) += 1;
+        }
+        let programs: u32 = types.values().sum();
+        assert!((300..500).contains(&programs), "{programs}");
+        assert!(types.values().all(|count| *count >= 10), "{types:?}");
+        assert_eq!(types.len(), 14);
+        assert!(called > 400, "{called}");
     }
 
     #[test]

@@ -79,6 +79,11 @@ impl Activations {
         self.bumped() == 0 && self.kept.is_empty()
     }
 
+    /// Whether the bump region has room for so many references.
+    pub fn has_room_for(&self, references: usize) -> bool {
+        (self.capacity - self.bumped()) as usize >= references
+    }
+
     /// Whether the bump region has no room.
     pub fn is_full(&self) -> bool {
         self.bumped() == self.capacity
@@ -132,7 +137,9 @@ mod tests {
         }
         let mut released = Vec::new();
         assert!(table.is_full());
+        assert!(table.has_room_for(0) && !table.has_room_for(1));
         assert_eq!(table.sweep(&[10], None, &mut released), None);
+        assert!(table.has_room_for(2) && !table.has_room_for(3));
         released.sort_unstable();
         assert_eq!(released, [10, 20, 30]);
 

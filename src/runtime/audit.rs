@@ -23,14 +23,17 @@ use std::fmt;
 
 use parallax_oracles::TrapKind;
 
+use super::callbacks::Slots;
 use super::entry::{self, Stopped};
 use super::store::Store;
 use super::walk;
 use crate::case::HostItemKind;
 use crate::case::module::{ConstExpr, ConstOp, ValType};
-use crate::codegen::trampolines::VALUE_BYTES;
 use crate::translate::builtins::Builtin;
 use crate::translate::memories::PAGE_BYTES;
+
+/// What is wrong with a reference that generated code gets and the activations table does not hold.
+const UNHELD: &str = "handed out a reference that nothing holds for the stack";
 
 /// A contract that the runtime broke.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -283,18 +286,18 @@ impl Store<'_> {
         let handed: Vec<u64> = match builtin {
             Builtin::externref_global_get => vec![value],
             Builtin::activations_table_insert_with_gc => vec![arguments[0]],
-            Builtin::host_call => self.host_results(arguments),
+            Builtin::host_call => self.handed_by_host(arguments),
             _ => Vec::new(),
         };
         let held = self.activations.entries();
         let unheld = handed
             .iter()
             .any(|reference| *reference != 0 && !held.contains(reference));
-        unheld.then(|| "handed out a reference that nothing holds for the stack".to_string())
+        unheld.then(|| UNHELD.to_string())
     }
 
-    /// The references that a host function returned.
-    fn host_results(&self, arguments: &[u64]) -> Vec<u64> {
+    /// The references that a host function returned, or passes to the function that it is about to call.
+    fn handed_by_host(&self, arguments: &[u64]) -> Vec<u64> {
         let [_, values, ..] = arguments[..] else {
             return Vec::new();
         };
@@ -307,14 +310,20 @@ impl Store<'_> {
             }
         });
         let Some(ty) = called else { return Vec::new() };
-        let results = ty.results.iter().enumerate();
-        let results = results.filter(|(_, ty)| **ty == ValType::ExternRef);
-        let references = results.map(|(index, _)| {
-            let address = values as usize + index * VALUE_BYTES as usize;
-            // SAFETY: the trampoline of the function passes a slot for each result.
-            unsafe { std::ptr::with_exposed_provenance::<u64>(address).read_unaligned() }
-        });
-        references.collect()
+        // SAFETY: the trampoline of the function passes a slot for each argument and result.
+        let slots = unsafe { Slots::new(values, ty) };
+        match self.calling_back {
+            Some(_) => slots.references(&ty.called_back().params),
+            None => slots.references(&ty.results),
+        }
+    }
+
+    /// The host has handed references to generated code outside of a builtin, and generated code goes on.
+    pub(super) fn audit_handed(&mut self, part: &str, handed: &[u64]) {
+        if self.audit.is_some() && !handed.iter().all(|it| self.activations.holds(*it)) {
+            self.breached(part, UNHELD.to_string());
+        }
+        self.audit_runtime(part);
     }
 
     /// What the specification says that a builtin does.

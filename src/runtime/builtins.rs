@@ -6,7 +6,8 @@
 
 use parallax_oracles::TrapKind;
 
-use super::entry::{HOST_CALLER, Stopped, Target};
+use super::callbacks::CallBack;
+use super::entry::{HOST_CALLER, Stopped};
 use super::memory::Memory;
 use super::store::Store;
 use crate::case::module::ValType;
@@ -66,9 +67,9 @@ pub unsafe fn call(vmctx: u64, builtin: Builtin, arguments: &[u64]) -> Result<Re
 pub struct Returned {
     /// What it returns: a register.
     pub value: u64,
-    /// What is to be called before that, by a host function. Who does so says when it is over
+    /// What is to be called before that, by a host function. Who does so says when it has returned
     /// (`Store::called_back`).
-    pub call_back: Option<Target>,
+    pub call_back: Option<CallBack>,
 }
 
 /// The same where the host runs generated code itself, and calls back what is to be called.
@@ -85,14 +86,14 @@ pub unsafe fn call_directly(
 ) -> Result<u64, Stopped> {
     // SAFETY: the caller says so.
     let returned = unsafe { call(vmctx, builtin, arguments) }?;
-    if let Some(target) = returned.call_back {
+    if let Some(call_back) = returned.call_back {
         let address = vmctx as usize + head::STORE as usize;
         // SAFETY: that has just been found to be a vmctx, whose field holds the address of the store, to
         // which there is no reference any more; the target is one of its functions.
         unsafe {
             let store = std::ptr::with_exposed_provenance::<u64>(address).read();
             let store = std::ptr::with_exposed_provenance_mut::<Store<'_>>(store as usize);
-            Store::call_back(store, target)?;
+            Store::call_back(store, call_back)?;
         }
     }
     Ok(returned.value)

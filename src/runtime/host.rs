@@ -9,14 +9,13 @@ use std::ptr;
 use parallax_oracles::{Entity, Event, FuncIdentity, Owner, Reason, TrapKind, Value};
 
 use super::block::Block;
-use super::entry::Target;
+use super::callbacks::Slots;
 use super::instance::{Function, GlobalEntry, MemoryEntry, Site, TableEntry};
 use super::memory::Memory;
 use super::store::Store;
 use super::table::Table;
 use crate::case::host::fill_with_pattern;
 use crate::case::{HostItemKind, module::MemoryType};
-use crate::codegen::trampolines::VALUE_BYTES;
 use crate::translate::builtins::Builtin;
 use crate::translate::layout::{HOST_CONTEXT_MAGIC, VMCTX_MAGIC, anyfunc, head};
 use crate::translate::memories::MemoryPlan;
@@ -35,9 +34,18 @@ pub(super) enum HostThing {
     Global(u32),
 }
 
+/// The addresses of the trampolines of a host item, 0 where there is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostTrampolines {
+    /// By which wasm calls it, if it is a function.
+    pub to_host: u64,
+    /// By which it calls functions of wasm, if it calls any.
+    pub call_back: u64,
+}
+
 impl<'case> Store<'case> {
     /// Makes the host items of the case.
-    pub(super) fn make_host_things(&mut self, trampolines: &[u64]) -> Result<(), Reason> {
+    pub(super) fn make_host_things(&mut self) -> Result<(), Reason> {
         let case = self.case;
         for (index, item) in case.host_items.iter().enumerate() {
             let index = index as u32;
@@ -48,7 +56,8 @@ impl<'case> Store<'case> {
             let thing = match &item.kind {
                 HostItemKind::Func { ty, .. } => {
                     let type_id = self.type_id(ty);
-                    self.host_function(index, trampolines[index as usize], type_id)
+                    let trampoline = self.host_trampolines[index as usize].to_host;
+                    self.host_function(index, trampoline, type_id)
                 }
                 HostItemKind::Memory { ty, patterned } => {
                     let site = Site::Host(self.heap.block(16));
@@ -207,21 +216,6 @@ impl<'case> Store<'case> {
         }
     }
 
-    /// How the host calls a function, if that has neither parameters nor results.
-    fn function_to_call(&self, function: FuncIdentity) -> Option<Target> {
-        let FuncIdentity::Defined { instance, index } = function else {
-            return None;
-        };
-        let made = self.instance(instance)?;
-        let ty = made.loaded.module.function_type(index);
-        let target = made.functions.get(index as usize)?;
-        (ty.params.is_empty() && ty.results.is_empty()).then_some(Target {
-            trampoline: self.callback_trampoline,
-            vmctx: target.vmctx,
-            code: target.code,
-        })
-    }
-
     /// `host_call`: runs a host function on the arguments in memory at `values`.
     pub(super) fn call_host(&mut self, item: u32, values: u64) -> Result<u64, TrapKind> {
         let case = self.case;
@@ -231,28 +225,14 @@ impl<'case> Store<'case> {
             self.violate("a call of a host function that does not exist".to_string());
             return Err(TrapKind::Host);
         };
-        let slot = |index: usize| {
-            let address = values as usize + index * VALUE_BYTES as usize;
-            ptr::with_exposed_provenance_mut::<u128>(address)
-        };
-        let read = |index| {
-            // SAFETY: the trampoline for this type passes a slot for each argument and result.
-            unsafe { slot(index).read_unaligned() }
-        };
-        let args: Vec<Value> = ty
-            .params
-            .iter()
-            .enumerate()
-            .map(|(i, ty)| self.value_of_raw(read(i), *ty))
+        // SAFETY: the trampoline for this type passes a slot for each argument and result.
+        let slots = unsafe { Slots::new(values, ty) };
+        let args = ty.params.iter().enumerate();
+        let args: Vec<Value> = args
+            .map(|(index, ty)| self.value_of_raw(slots.read(index), *ty))
             .collect();
         // Nothing but these arguments may hold the objects any more, and the host may collect.
-        let held: Vec<u64> = ty
-            .params
-            .iter()
-            .enumerate()
-            .filter(|(_, ty)| **ty == crate::case::module::ValType::ExternRef)
-            .map(|(index, _)| read(index) as u64)
-            .collect();
+        let held = slots.references(&ty.params);
         for reference in &held {
             self.handed_on(*reference);
             self.retain(*reference);
@@ -279,15 +259,11 @@ impl<'case> Store<'case> {
             self.interrupts.interrupt();
         }
         if let Some(function) = answer.call {
-            self.calling_back = self.function_to_call(function);
-            if self.calling_back.is_none() {
-                self.host.called_back();
-            }
+            return self.pass_on(item, ty, function, slots, &held);
         }
         for (index, value) in answer.results.iter().enumerate() {
             let raw = self.value_from_host_function(value);
-            // SAFETY: as for `read`.
-            unsafe { slot(index).write_unaligned(raw) };
+            slots.write(index, raw);
         }
         for reference in held {
             self.release(reference);

@@ -3,6 +3,7 @@
 //! Unsafe code is confined to these files, each of which states its invariants at the top:
 //!
 //! - [`block`]: memory shared with generated code, read and written by bounds-checked offset
+//! - [`callbacks`]: the values of calls by and of host functions, where trampolines have them
 //! - [`memory`]: linear memories, as reservations of address space
 //! - [`code`]: executable memory
 //! - [`entry`]: the way into wasm, out to builtins, and out by a trap, where the host runs the code
@@ -20,6 +21,7 @@ pub mod activations;
 pub mod audit;
 pub mod block;
 pub mod builtins;
+pub mod callbacks;
 pub mod code;
 mod destructors;
 #[cfg(feature = "emulator")]
@@ -50,4 +52,5 @@ pub mod walk;
 pub mod watchdog;
 mod widened;
 
+pub use host::HostTrampolines;
 pub use store::{Store, StoreConfig};

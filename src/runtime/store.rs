@@ -9,9 +9,10 @@ use parallax_oracles::{Entity, Event, Outcome, Reason, TrapKind, Value};
 use super::activations::Activations;
 use super::audit::{Audit, Breach};
 use super::block::{Block, Heap};
+use super::callbacks::CallBack;
 use super::destructors::SLOTS_A_STEP;
-use super::entry::{self, Stopped, Target};
-use super::host::HostThing;
+use super::entry::{Stopped, Target};
+use super::host::{HostThing, HostTrampolines};
 use super::instance::{GlobalEntry, Instance, LoadedModule, MemoryEntry, Site, TableEntry};
 use super::machine::Machine;
 use super::memory::MemoryPool;
@@ -41,11 +42,8 @@ pub struct StoreConfig<'case> {
     pub case: &'case Case,
     /// A planted fault.
     pub fault: Option<Fault>,
-    /// For every host item that is a function, the address of its trampoline.
-    pub host_trampolines: Vec<u64>,
-    /// The address of the entry trampoline for functions without parameters and results, if the host may
-    /// call any.
-    pub callback_trampoline: u64,
+    /// For every host item, the addresses of its trampolines.
+    pub host_trampolines: Vec<HostTrampolines>,
     /// Where generated code lies.
     pub code: Range<u64>,
     /// Whether the runtime is to be held to its contracts (see [`super::audit`]).
@@ -118,9 +116,9 @@ pub struct Store<'case> {
     /// Whether the host was called too often.
     pub(super) host_had_enough: bool,
     /// What the host function that was just called is to call before it returns.
-    pub(super) calling_back: Option<Target>,
-    /// The entry trampoline for functions without parameters and results, if the host calls any.
-    pub(super) callback_trampoline: u64,
+    pub(super) calling_back: Option<CallBack>,
+    /// For every host item, the addresses of its trampolines.
+    pub(super) host_trampolines: Vec<HostTrampolines>,
     /// Whether the system refused what a memory was to grow by.
     pub(super) memory_refused: bool,
     /// What stores that trapped have written all the same, of which memories.
@@ -146,7 +144,6 @@ impl<'case> Store<'case> {
             case,
             fault,
             host_trampolines,
-            callback_trampoline,
             code,
             audit,
             reusable,
@@ -189,7 +186,7 @@ impl<'case> Store<'case> {
             host_interrupted: false,
             host_had_enough: false,
             calling_back: None,
-            callback_trampoline,
+            host_trampolines,
             memory_refused: false,
             values: heap.block(32 * VALUE_BYTES),
             heap,
@@ -198,7 +195,7 @@ impl<'case> Store<'case> {
             shadows,
             last_counts: Vec::new(),
         });
-        match store.make_host_things(&host_trampolines) {
+        match store.make_host_things() {
             Ok(()) => Ok(store),
             Err(reason) => Err(Box::new((Outcome::Inconclusive(reason), store.dismantle()))),
         }
@@ -336,38 +333,6 @@ impl<'case> Store<'case> {
             Err(stopped) => store.outcome_of(stopped),
         };
         store.conclude(outcome)
-    }
-
-    /// Says that what a host function was to call has ended.
-    pub(super) fn called_back(&mut self) {
-        self.host.called_back();
-    }
-
-    /// Calls a function of an instance for a host function that wasm has called. The machine is that of the
-    /// host itself.
-    ///
-    /// # Errors
-    /// Why it did not return.
-    ///
-    /// # Safety
-    /// As for [`Store::invoke`], while a builtin of that store runs.
-    pub(super) unsafe fn call_back(store: *mut Store<'_>, target: Target) -> Result<(), Stopped> {
-        // SAFETY: the caller says that the store is valid; these references end before the call.
-        let (code, values, limit) = unsafe {
-            let store = &*store;
-            (
-                store.code.clone(),
-                store.values.address(),
-                store.interrupts.stack_limit(),
-            )
-        };
-        let here = std::ptr::from_ref(&code).addr() as u64;
-        entry::may_call_back(here, limit)?;
-        // SAFETY: as above; there are no arguments and results.
-        let result = unsafe { entry::call(store, target, code, values) };
-        // SAFETY: the call is over.
-        unsafe { (*store).called_back() };
-        result
     }
 
     fn prepare(

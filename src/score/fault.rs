@@ -122,6 +122,11 @@ faults! {
     ResultNotInStackMap = "result-not-in-stack-map",
     /// Collections find no references on the stack outside of the last entry into wasm.
     OuterFramesForgotten = "outer-frames-forgotten",
+    /// References that the host hands to wasm at once go into the activations table one by one, with a collection in
+    /// between wherever that is full, as in Wasmtime once (CVE-2021-39216).
+    HandedOverOneByOne = "handed-over-one-by-one",
+    /// What a function returns that the host has called is handed on without being counted.
+    CallbackResultNotCounted = "callback-result-not-counted",
     /// Sweeping forgets the bump region.
     SweepForgetsBump = "sweep-forgets-bump",
     /// `table.fill` on externrefs copies without counting.
@@ -199,6 +204,8 @@ impl Fault {
             | Fault::StackMapIgnored
             | Fault::StackMapOffByWord
             | Fault::OuterFramesForgotten
+            | Fault::HandedOverOneByOne
+            | Fault::CallbackResultNotCounted
             | Fault::SweepForgetsBump
             | Fault::TableFillNoCount
             | Fault::TableInitNoCount

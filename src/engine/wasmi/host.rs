@@ -210,13 +210,11 @@ fn answer(
         return Err(Error::host(HostEnd::Trap(TrapKind::Interrupted)));
     }
     if answer.call.is_some()
-        && let [Val::FuncRef(Nullable::Val(function))] = params
+        && let [Val::FuncRef(Nullable::Val(function)), arguments @ ..] = params
     {
-        let ty = function.ty(&caller);
-        if ty.params().is_empty() && ty.results().is_empty() {
-            function.call(&mut caller, &[], &mut [])?;
-        }
+        function.call(&mut caller, arguments, results)?;
         caller.data_mut().host.called_back();
+        return Ok(());
     }
     for (result, value) in results.iter_mut().zip(answer.results) {
         // What a host function makes it hands over, and keeps no handle to.

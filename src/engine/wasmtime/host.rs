@@ -54,6 +54,7 @@ pub struct Data {
 
 impl Data {
     pub fn new(case: &Case, knobs: &Knobs, shadows: Shadows<u64>) -> Data {
+        let host = Host::new(case);
         let case = Case {
             settings: case.settings.clone(),
             modules: Vec::new(),
@@ -62,7 +63,7 @@ impl Data {
             steps: Vec::new(),
         };
         Data {
-            host: Host::new(&case),
+            host,
             events: Vec::new(),
             limits: StoreLimitsBuilder::new()
                 .memory_size(case.settings.memory_limit.saturating_mul(64 << 10) as usize)
@@ -241,13 +242,11 @@ fn answer(
         interrupt(&mut caller)?;
     }
     if answer.call.is_some()
-        && let [Val::FuncRef(Some(function))] = params
+        && let [Val::FuncRef(Some(function)), arguments @ ..] = params
     {
-        let ty = function.ty(&caller);
-        if ty.params().len() == 0 && ty.results().len() == 0 {
-            function.call(&mut caller, &[], &mut [])?;
-        }
+        function.call(&mut caller, arguments, results)?;
         caller.data_mut().host.called_back();
+        return Ok(());
     }
     for (result, value) in results.iter_mut().zip(answer.results) {
         // What a host function makes it hands over, and keeps no handle to.

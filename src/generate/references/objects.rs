@@ -13,8 +13,27 @@ impl Writer<'_> {
         match ty {
             ValType::ExternRef => self.object(1, source),
             ValType::FuncRef => self.function(source),
-            _ => self.number(source),
+            ValType::I32 => self.number(source),
+            ty => self.other(ty, source),
         }
+    }
+
+    /// Writes a number or vector of a type that there are no locals of: a parameter, or what a number is made into.
+    fn other(&mut self, ty: ValType, source: &mut Source<'_>) {
+        let parameter = self.others.iter().find(|(of, _)| *of == ty);
+        if let Some((_, local)) = parameter
+            && source.percent(60)
+        {
+            self.body.push(Instruction::LocalGet(*local));
+            return;
+        }
+        self.number(source);
+        self.body.push(match ty {
+            ValType::I64 => Instruction::I64ExtendI32S,
+            ValType::F32 => Instruction::F32ConvertI32S,
+            ValType::F64 => Instruction::F64ConvertI32S,
+            _ => Instruction::I32x4Splat,
+        });
     }
 
     /// Writes a reference to an object, of expressions no deeper than `depth`.

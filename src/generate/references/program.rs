@@ -2,7 +2,7 @@
 
 use wasm_encoder::{ConstExpr, HeapType, Instruction};
 
-use super::callbacks;
+use super::callbacks::CallBack;
 use super::statements::Writer;
 use crate::case::module::ValType;
 use crate::generate::beyond::Beyond;
@@ -15,14 +15,12 @@ const I: ValType = ValType::I32;
 /// A function type: parameters and results.
 pub(super) type Signature = (&'static [ValType], &'static [ValType]);
 
-/// The type of `parallax.gc`, and of functions that the host calls.
+/// The type of `parallax.gc`, and of some functions that the host calls.
 pub(super) const NOTHING: Signature = (&[], &[]);
 /// The type of `parallax.make`.
 const GIVES: Signature = (&[], &[E]);
 /// The type of `parallax.take`.
 const TAKES: Signature = (&[E], &[]);
-/// The type of `parallax.call`.
-const CALLS: Signature = (&[ValType::FuncRef], &[]);
 /// The type of functions that count down to themselves.
 const COUNTS_DOWN: Signature = (&[E, I], &[E]);
 
@@ -90,7 +88,7 @@ pub(super) struct Program {
     pub(super) take: u32,
     pub(super) collect: u32,
     /// `parallax.call`, if the program has functions that the host calls.
-    pub(super) call_back: Option<u32>,
+    pub(super) call_back: Option<CallBack>,
     /// Those.
     pub(super) callbacks: Vec<Callee>,
     /// Tables of externrefs; the first has an element.
@@ -138,19 +136,19 @@ pub(super) fn module(beyond: Beyond, is_half: bool, source: &mut Source<'_>) -> 
 impl Program {
     fn imported_functions(beyond: Beyond, is_half: bool, source: &mut Source<'_>) -> Program {
         let mut sketch = Sketch::default();
-        let mut import = |module: &str, name: &str, (params, results): Signature| {
-            let ty = sketch.ty(params, results);
+        let import = |sketch: &mut Sketch, module: &str, name: &str, signature: Signature| {
+            let ty = sketch.ty(signature.0, signature.1);
             (sketch.import_function(module, name, ty), ty)
         };
-        let (make, _) = import("parallax", "make", GIVES);
-        let (take, _) = import("parallax", "take", TAKES);
-        let (collect, _) = import("parallax", "gc", NOTHING);
-        let calls_back = source.percent(callbacks::PERCENT);
-        let call_back = calls_back.then(|| import("parallax", "call", CALLS).0);
+        let (make, _) = import(&mut sketch, "parallax", "make", GIVES);
+        let (take, _) = import(&mut sketch, "parallax", "take", TAKES);
+        let (collect, _) = import(&mut sketch, "parallax", "gc", NOTHING);
+        let call_back = CallBack::import(&mut sketch, source);
         let mut callees = Vec::new();
         for name in 0..source.below(3) {
             let signature = *source.pick(&SIGNATURES);
-            let (function, ty) = import("host", &format!("function{name}"), signature);
+            let name = format!("function{name}");
+            let (function, ty) = import(&mut sketch, "host", &name, signature);
             callees.push(Callee {
                 function,
                 ty,

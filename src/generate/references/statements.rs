@@ -11,6 +11,17 @@ use crate::generate::source::{PieceKind, Source};
 /// Bytes of code beyond which a function gets no further statements.
 const MOST_CODE: usize = 72;
 
+/// What makes an i32 of a number or vector, if it is none.
+fn narrowed(ty: ValType) -> Option<Instruction<'static>> {
+    match ty {
+        ValType::I64 => Some(Instruction::I32WrapI64),
+        ValType::F32 => Some(Instruction::I32TruncSatF32S),
+        ValType::F64 => Some(Instruction::I32TruncSatF64S),
+        ValType::V128 => Some(Instruction::I32x4ExtractLane(1)),
+        ValType::I32 | ValType::FuncRef | ValType::ExternRef => None,
+    }
+}
+
 /// A function being written.
 pub(super) struct Writer<'p> {
     pub(super) program: &'p mut Program,
@@ -21,6 +32,8 @@ pub(super) struct Writer<'p> {
     pub(super) numbers: Vec<u32>,
     /// A local of type funcref.
     pub(super) function_local: u32,
+    /// Parameters of types that there are no locals of.
+    pub(super) others: Vec<(ValType, u32)>,
     /// What the function returns.
     pub(super) returns: &'static [ValType],
     /// Whether it may call nothing but `parallax` functions.
@@ -43,23 +56,31 @@ impl<'p> Writer<'p> {
         let mut body = Body::new(params.len());
         let mut objects = Vec::new();
         let mut numbers = Vec::new();
-        for (local, ty) in params.iter().enumerate() {
+        let mut functions = Vec::new();
+        let mut others = Vec::new();
+        for (local, ty) in (0..).zip(params) {
             match ty {
-                ValType::ExternRef => objects.push(local as u32),
-                _ => numbers.push(local as u32),
+                ValType::ExternRef => objects.push(local),
+                ValType::FuncRef => functions.push(local),
+                ValType::I32 => numbers.push(local),
+                ty => others.push((*ty, local)),
             }
         }
         for _ in 0..2 {
             objects.push(body.local(ValType::ExternRef));
         }
         numbers.push(body.local(ValType::I32));
-        let function_local = body.local(ValType::FuncRef);
+        let function_local = match functions.first() {
+            Some(parameter) => *parameter,
+            None => body.local(ValType::FuncRef),
+        };
         Writer {
             program,
             body,
             objects,
             numbers,
             function_local,
+            others,
             returns,
             leaf,
             counter: None,
@@ -87,7 +108,7 @@ impl<'p> Writer<'p> {
         for ty in results {
             match ty {
                 ValType::ExternRef => self.object(u32::from(results.len() < 4), source),
-                _ => self.number(source),
+                ty => self.value(*ty, source),
             }
         }
     }
@@ -232,7 +253,7 @@ impl<'p> Writer<'p> {
         for param in params {
             match param {
                 ValType::ExternRef => self.object(u32::from(params.len() < 4), source),
-                _ => self.number(source),
+                ty => self.value(*ty, source),
             }
         }
     }
@@ -271,7 +292,8 @@ impl<'p> Writer<'p> {
                 ValType::FuncRef => {
                     self.body.push(Instruction::LocalSet(self.function_local));
                 }
-                _ => {
+                ty => {
+                    self.body.extend(narrowed(*ty).as_slice());
                     let number = *source.pick(&self.numbers);
                     self.body.push(Instruction::LocalSet(number));
                 }

@@ -32,6 +32,7 @@ use unicorn_engine::{
     Context, HookType, MemType, Prot, TlbEntry, TlbType, UcHookId, Unicorn, uc_error,
 };
 
+use super::callbacks::CallBack;
 use super::entry::{self, Activation, Stopped, Target, WASM_STACK_BYTES};
 use super::host_isa::ISA;
 use super::misaligned::LONGEST;
@@ -58,9 +59,6 @@ const STACK_SLACK: u64 = 1 << 20;
 const STACK_GUARD: u64 = 1 << 20;
 
 const PAGE_BYTES: u64 = 4096;
-
-/// Where the arguments and results of a function without any are.
-const NO_VALUES: u64 = 0;
 
 /// The end of the address space of a process, with four levels of page tables. x86-64 keeps half of it
 /// for the kernel; aarch64 has another one for that.
@@ -108,8 +106,10 @@ struct Nested {
     /// Where emulated code called the host function: the frame pointer and the return address.
     left_at: (u64, u64),
     stack_pointer: u64,
-    /// What the host function returns.
+    /// What the builtin returns.
     value: u64,
+    /// What the host function calls.
+    call_back: CallBack,
 }
 
 impl Emulator {
@@ -432,7 +432,7 @@ fn pass_gate(unicorn: &mut Processor<'_>, pc: u64) {
         Ok(Ok((returned, moved))) => {
             let mut done = match returned.call_back {
                 None => guest.answer(unicorn, returned.value),
-                Some(target) => match call_back(unicorn, target, exit, returned.value) {
+                Some(to_call) => match call_back(unicorn, to_call, exit, returned.value) {
                     Ok(done) => done,
                     Err(stopped) => return stop(unicorn, stopped),
                 },
@@ -456,7 +456,7 @@ fn pass_gate(unicorn: &mut Processor<'_>, pc: u64) {
 /// That there is no stack for it.
 fn call_back(
     unicorn: &mut Processor<'_>,
-    target: Target,
+    call_back: CallBack,
     left_at: (u64, u64),
     value: u64,
 ) -> Result<Result<(), uc_error>, Stopped> {
@@ -472,8 +472,10 @@ fn call_back(
         left_at,
         stack_pointer,
         value,
+        call_back,
     });
-    let entered = guest.enter(unicorn, target, NO_VALUES, top, resume);
+    let CallBack { target, values, .. } = call_back;
+    let entered = guest.enter(unicorn, target, values, top, resume);
     Ok(entered.and_then(|()| unicorn.set_pc(target.trampoline)))
 }
 
@@ -485,10 +487,18 @@ fn resume(unicorn: &mut Processor<'_>) {
     entry::leave(&nested.activation);
     let call = unicorn.get_data();
     let guest = call.guest;
-    // SAFETY: a hook runs only during a call, and no other reference to the store is alive.
-    let store = unsafe { &mut *call.store };
-    store.interrupts().set_exit(nested.left_at);
-    store.called_back();
+    let taken = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: a hook runs only during a call, and no other reference to the store is alive. What has
+        // returned was prepared by the builtin at whose gate this entry was made.
+        unsafe {
+            let store = &mut *call.store;
+            store.interrupts().set_exit(nested.left_at);
+            store.called_back(nested.call_back);
+        }
+    }));
+    if taken.is_err() {
+        return stop(unicorn, Stopped::Panicked);
+    }
     let done = guest
         .answer(unicorn, nested.value)
         .and_then(|()| guest.go_back(unicorn, nested.stack_pointer, nested.left_at));

@@ -32,6 +32,7 @@ use self::reach::{OwnedByStore, Reach};
 use self::run::{Builtins, Caller, Memory, Returned, Run};
 use self::unchanging::Unchanging;
 use super::builtins;
+use super::callbacks::CallBack;
 use super::entry::{self, Activation, HOST_CALLER, Stopped, Target, WASM_STACK_BYTES};
 use super::store::Store;
 use crate::case::Settings;
@@ -340,10 +341,15 @@ impl Builtins for BuiltinsOfStore {
         })
     }
 
-    fn called_back(&mut self, exit: (u64, u64)) {
+    fn called_back(&mut self, exit: (u64, u64), returned: Option<CallBack>) -> Result<(), Stopped> {
         // SAFETY: interpreted code runs, so the store is valid and no reference to it is alive.
         let store = unsafe { &mut *self.store };
         store.interrupts().set_exit(exit);
-        store.called_back();
+        let Some(call_back) = returned else {
+            return Ok(());
+        };
+        // SAFETY: it was prepared by the builtin that wasm called last, and has returned.
+        let taken = panics::catch(|| unsafe { store.called_back(call_back) });
+        taken.map_err(|_| Stopped::Panicked)
     }
 }

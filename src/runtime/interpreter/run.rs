@@ -10,7 +10,8 @@ use super::Code;
 use super::reach::{OwnedByStore, Reach, Refused};
 use super::unchanging::Unchanging;
 use crate::codegen::clif::{self, CallSite, Load, Op, Program, Register};
-use crate::runtime::entry::{Stopped, Target};
+use crate::runtime::callbacks::CallBack;
+use crate::runtime::entry::Stopped;
 use crate::translate::builtins::Builtin;
 
 /// What memory interpreted code reaches, in earnest.
@@ -43,7 +44,11 @@ pub trait Builtins {
     ) -> Result<Returned, Stopped>;
 
     /// Says that what a builtin was to call has ended; wasm was left as it was when that builtin was called.
-    fn called_back(&mut self, exit: (u64, u64));
+    /// `returned` is what was called if it has returned.
+    ///
+    /// # Errors
+    /// Why wasm must stop all the same.
+    fn called_back(&mut self, exit: (u64, u64), returned: Option<CallBack>) -> Result<(), Stopped>;
 }
 
 /// What a builtin came to that did not trap.
@@ -53,7 +58,7 @@ pub struct Returned {
     /// Whether memory may have become inaccessible.
     pub moved: bool,
     /// What is to be called before that.
-    pub call_back: Option<Target>,
+    pub call_back: Option<CallBack>,
 }
 
 /// A call under way.
@@ -403,8 +408,8 @@ impl<'a, B: Builtins> Run<'a, B> {
         if returned.moved {
             self.memory.forget();
         }
-        if let Some(target) = returned.call_back {
-            self.call_back(target, exit)?;
+        if let Some(call_back) = returned.call_back {
+            self.call_back(call_back, exit)?;
         }
         let results = self.program.list(call.first_result, call.results);
         if let Some(result) = results.first() {

@@ -25,7 +25,9 @@ impl Builtins for NoBuiltins {
         Err(Stopped::Panicked)
     }
 
-    fn called_back(&mut self, _: (u64, u64)) {}
+    fn called_back(&mut self, _: (u64, u64), _: Option<CallBack>) -> Result<(), Stopped> {
+        Err(Stopped::Panicked)
+    }
 }
 
 /// A function, alone.
