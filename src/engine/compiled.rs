@@ -5,24 +5,23 @@
 //! allocations, ISA objects, the code arena, memory reservations, and trampolines, of which there
 //! is one a function type whatever the case.
 
+mod place;
+mod run;
+
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::rc::Rc;
 
 use cranelift_codegen::ir;
-use parallax_oracles::{Changes, Entity, Event, Finding, Outcome, Place, Value};
+use parallax_oracles::{Entity, Finding, Place};
 
 use super::version::locked_version;
 use super::{Engine, Refusal, Run};
-use crate::case::host::HostFunction;
-use crate::case::module::FuncType;
-use crate::case::{Action, Case, HostItemKind, Settings};
+use crate::case::{Case, Settings};
 use crate::codegen::{Backend, CodegenConfig, CodegenError, CompiledModule, Generator, Isa};
 use crate::panics;
-use crate::runtime::HostTrampolines;
 use crate::runtime::audit::Breach;
-use crate::runtime::code::{CodeArena, LoadError};
 use crate::runtime::instance::LoadedModule;
 use crate::runtime::machine::{Execution, Machine};
 use crate::runtime::store::{Reusable, Store, StoreConfig};
@@ -31,16 +30,8 @@ use crate::translate::layout::VmLayout;
 use crate::translate::{
     self, Environment, TranslateConfig, TranslateError, Translations, Translator,
 };
-
-/// Bytes of address space for the code of one case, trampolines included.
-const ARENA_BYTES: usize = 64 << 20;
-
-/// Trampolines that are kept at most.
-const KEPT_TRAMPOLINES: usize = 4096;
-
-/// Bytes of code after which the arena of a machine that must be told of new code starts over. Until
-/// then no address is used twice, so that there is nothing to tell.
-const WORN_BYTES: usize = 4 << 20;
+use place::{Arena, Trampolines, load, no_arena};
+use run::CompiledRun;
 
 /// What the engine says about bytes that differ because of [`crate::runtime::torn`].
 pub const TORN: &str = "half of a vector that is out of bounds was stored there";
@@ -92,20 +83,6 @@ pub struct Compiled {
     torn: Vec<(usize, Entity, Range<u64>)>,
     /// The steps of the last case that a load wider than wasm's ended by a trap.
     widened: Vec<usize>,
-}
-
-/// Where code lies: trampolines, which stay, below the modules of the case.
-struct Arena {
-    code: CodeArena,
-    /// How much trampolines take up.
-    kept: usize,
-}
-
-#[derive(Default)]
-struct Trampolines {
-    entry: HashMap<FuncType, u64>,
-    host: HashMap<FuncType, u64>,
-    scratch: CompiledModule,
 }
 
 impl Compiled {
@@ -239,38 +216,6 @@ impl Compiled {
         self
     }
 
-    /// Makes the arena ready for a case: as it was before the case before, or new.
-    fn arena(&mut self) -> Result<(), Refusal> {
-        self.clear_arena()?;
-        let arena = self.arena.as_ref().ok_or_else(no_arena)?;
-        let (range, end) = (arena.code.range(), arena.code.end());
-        let reusable = self.reusable.as_mut().ok_or_else(no_arena)?;
-        let machine = &mut reusable.machine;
-        machine.unload_from(range, end, &mut self.generator);
-        Ok(())
-    }
-
-    fn clear_arena(&mut self) -> Result<(), Refusal> {
-        let machine = &mut self.reusable()?.machine;
-        let sees_new_code = machine.sees_new_code();
-        let full = self.trampolines.len() > KEPT_TRAMPOLINES;
-        let Some(arena) = &mut self.arena else {
-            let code = CodeArena::new(ARENA_BYTES)
-                .map_err(|error| Refusal::Unsupported(format!("no executable memory: {error}")))?;
-            self.arena = Some(Arena { code, kept: 0 });
-            return Ok(());
-        };
-        if full || !sees_new_code && arena.code.used() > WORN_BYTES {
-            arena.code.truncate(0);
-            arena.kept = 0;
-            self.trampolines = Trampolines::default();
-            self.reusable()?.machine.forget_code();
-        } else if sees_new_code {
-            arena.code.truncate(arena.kept);
-        }
-        Ok(())
-    }
-
     /// What is kept from one store to the next, made if there is none.
     fn reusable(&mut self) -> Result<&mut Reusable, Refusal> {
         let reusable = match self.reusable.take() {
@@ -280,84 +225,6 @@ impl Compiled {
             ),
         };
         Ok(self.reusable.insert(reusable))
-    }
-
-    /// Compiles and loads the trampolines that a case needs.
-    fn prepare_trampolines(&mut self, case: &Case) -> Result<(), Refusal> {
-        let mut invoked: Vec<&FuncType> = Vec::new();
-        let mut instances = Vec::new();
-        for step in &case.steps {
-            match &step.action {
-                Action::Instantiate { module, .. } => {
-                    let module = &case.modules[*module];
-                    instances.push(module);
-                    invoked.extend(module.start.map(|start| module.function_type(start)));
-                }
-                Action::Invoke {
-                    instance, function, ..
-                } => {
-                    // `parallax spec` has empty modules stand in for those that are unsupported.
-                    let module = instances[*instance as usize];
-                    if (*function as usize) < module.functions.len() {
-                        invoked.push(module.function_type(*function));
-                    }
-                }
-                Action::Get { .. } | Action::Collect => {}
-            }
-        }
-        for ty in invoked {
-            self.trampoline(ty, Direction::Entry)?;
-        }
-        for item in &case.host_items {
-            if let HostItemKind::Func { ty, function } = &item.kind {
-                if *function == HostFunction::CallBack {
-                    self.host_trampoline(&ty.called_back(), Direction::Entry)?;
-                }
-                self.host_trampoline(ty, Direction::Host)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Compiles and loads a trampoline from or to the host that nothing may come to use.
-    fn host_trampoline(&mut self, ty: &FuncType, direction: Direction) -> Result<(), Refusal> {
-        match self.trampoline(ty, direction) {
-            // It takes or returns a vector. Whatever would call it, or be called, has its signature, and is
-            // refused for that.
-            Err(Refusal::Unsupported(_)) if self.backend.isa == Isa::Riscv64 => Ok(()),
-            made => made.map(drop),
-        }
-    }
-
-    fn trampoline(&mut self, ty: &FuncType, direction: Direction) -> Result<u64, Refusal> {
-        let Trampolines {
-            entry,
-            host,
-            scratch,
-        } = &mut self.trampolines;
-        let known = match direction {
-            Direction::Entry => entry,
-            Direction::Host => host,
-        };
-        if let Some(address) = known.get(ty) {
-            return Ok(*address);
-        }
-        scratch.clear();
-        match direction {
-            Direction::Entry => self
-                .generator
-                .entry_trampoline(self.backend.isa, ty, scratch)?,
-            Direction::Host => self
-                .generator
-                .host_trampoline(self.backend.isa, ty, scratch)?,
-        }
-        let arena = self.arena.as_mut().ok_or_else(no_arena)?;
-        let reusable = self.reusable.as_mut().ok_or_else(no_arena)?;
-        let address = load(&reusable.machine, &mut arena.code, scratch)?;
-        arena.kept = arena.code.used();
-        reusable.machine.load(&mut self.generator, scratch, address);
-        known.insert(ty.clone(), address);
-        Ok(address)
     }
 
     fn compile<'case>(
@@ -419,35 +286,6 @@ pub fn version_of(backend: Backend, execution: Execution) -> String {
             "cranelift-interpreter {}",
             locked_version("cranelift-interpreter")
         ),
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Direction {
-    Entry,
-    Host,
-}
-
-fn load(
-    machine: &Machine,
-    arena: &mut CodeArena,
-    compiled: &CompiledModule,
-) -> Result<u64, Refusal> {
-    let loaded = arena.load(compiled, &|call| machine.routine_address(call));
-    loaded.map_err(|error| match error {
-        LoadError::Full { .. } => Refusal::Unsupported(error.to_string()),
-        // All code of a case lies together, and routines are called by their whole address.
-        LoadError::OutOfReach { .. } => Refusal::Failed(error.to_string()),
-    })
-}
-
-fn no_arena() -> Refusal {
-    Refusal::Failed("code is loaded before there is a place for it".to_string())
-}
-
-impl Trampolines {
-    fn len(&self) -> usize {
-        self.entry.len() + self.host.len()
     }
 }
 
@@ -536,22 +374,7 @@ impl Engine for Compiled {
                 return Err(Refusal::Failed(format!("the compiler panicked: {panic}")));
             }
         };
-        // 0 where nothing can call it, see `prepare_trampolines`.
-        let address = |trampolines: &HashMap<FuncType, u64>, ty: &FuncType| {
-            trampolines.get(ty).copied().unwrap_or_default()
-        };
-        let items = case.host_items.iter();
-        let host_trampolines = items.map(|item| match &item.kind {
-            HostItemKind::Func { ty, function } => HostTrampolines {
-                to_host: address(&self.trampolines.host, ty),
-                call_back: match function {
-                    HostFunction::CallBack => address(&self.trampolines.entry, &ty.called_back()),
-                    _ => 0,
-                },
-            },
-            _ => HostTrampolines::default(),
-        });
-        let host_trampolines = host_trampolines.collect();
+        let host_trampolines = self.host_trampolines(case);
         let arena = self.arena.as_ref().ok_or_else(no_arena)?;
         let config = StoreConfig {
             case,
@@ -584,127 +407,6 @@ impl Engine for Compiled {
             refused,
             steps: 0,
         }))
-    }
-}
-
-/// One run of a case. The store is held by address, since generated code reaches it so.
-struct CompiledRun<'run> {
-    engine: &'run mut Compiled,
-    case: &'run Case,
-    /// From `Box::into_raw`; null if the host's things could not be made.
-    store: *mut Store<'run>,
-    refused: Option<Outcome>,
-    /// Steps performed.
-    steps: usize,
-}
-
-impl CompiledRun<'_> {
-    fn invoke(&mut self, instance: u32, function: u32, args: &[Value]) -> Outcome {
-        // SAFETY: the store is alive until `finish` or drop, and no reference to it is.
-        let ty = match unsafe { (*self.store).usable(instance) } {
-            Some(made) => made.loaded.module.function_type(function),
-            None => return Outcome::Skipped,
-        };
-        let Some(trampoline) = self.engine.trampolines.entry.get(ty) else {
-            return Outcome::Failed("a call of a type without a trampoline".to_string());
-        };
-        // SAFETY: as above, and the trampoline is the one for the function's type.
-        unsafe { Store::invoke(self.store, instance, function, *trampoline, args) }
-    }
-
-    fn instantiate(&mut self, module: usize, plan: &crate::case::LinkPlan) -> Outcome {
-        // SAFETY: the store is alive, and this is the only reference to it.
-        let instance = match unsafe { (*self.store).instantiate(module, plan) } {
-            Ok(instance) => instance,
-            // SAFETY: as above.
-            Err(failure) => return unsafe { (*self.store).conclude(failure.into()) },
-        };
-        // SAFETY: as above.
-        unsafe { (*self.store).set_usable(instance) };
-        let Some(start) = self.case.modules[module].start else {
-            // SAFETY: as above.
-            return unsafe { (*self.store).conclude(Outcome::Returned(Vec::new())) };
-        };
-        let outcome = self.invoke(instance, start, &[]);
-        if !matches!(outcome, Outcome::Returned(_)) {
-            // SAFETY: as above.
-            unsafe { (*self.store).set_unusable(instance) };
-        }
-        outcome
-    }
-}
-
-impl Run for CompiledRun<'_> {
-    fn perform(&mut self, action: &Action, events: &mut Vec<Event>) -> Outcome {
-        if let Some(outcome) = &self.refused {
-            return outcome.clone();
-        }
-        // SAFETY: the store is alive, and this is the only reference to it.
-        unsafe { (*self.store).begin_step() };
-        let outcome = match action {
-            Action::Instantiate { module, link } => self.instantiate(*module, link),
-            Action::Invoke {
-                instance,
-                function,
-                args,
-                ..
-            } => self.invoke(*instance, *function, args),
-            Action::Get {
-                instance, global, ..
-            } => {
-                // SAFETY: the store is alive, and this is the only reference to it.
-                unsafe { (*self.store).global_value(*instance, *global) }
-            }
-            // SAFETY: as above.
-            Action::Collect => unsafe { (*self.store).collect_now() },
-        };
-        // SAFETY: as above.
-        let (torn, widened) = unsafe {
-            (*self.store).take_events(events);
-            ((*self.store).take_torn(), (*self.store).take_widened())
-        };
-        let torn = torn.into_iter().map(|(of, bytes)| (self.steps, of, bytes));
-        self.engine.torn.extend(torn);
-        if widened {
-            self.engine.widened.push(self.steps);
-        }
-        self.steps += 1;
-        outcome
-    }
-
-    fn snapshot(&mut self, changes: &mut Changes) {
-        if self.refused.is_none() {
-            // SAFETY: the store is alive, and this is the only reference to it.
-            unsafe { (*self.store).snapshot(changes) };
-        }
-    }
-
-    fn shows_all_references(&self) -> bool {
-        // SAFETY: the store is alive, and this is the only reference to it.
-        self.refused.is_some() || unsafe { !(*self.store).hides_references() }
-    }
-
-    fn finish(self: Box<Self>, events: &mut Vec<Event>) -> Outcome {
-        if self.refused.is_some() {
-            return Outcome::Returned(Vec::new());
-        }
-        // SAFETY: the store is alive, and this is the only reference to it.
-        unsafe {
-            let outcome = (*self.store).tear_down();
-            (*self.store).take_events(events);
-            outcome
-        }
-    }
-}
-
-impl Drop for CompiledRun<'_> {
-    fn drop(&mut self) {
-        if !self.store.is_null() {
-            // SAFETY: from `Box::into_raw`, and nothing refers to it any more.
-            let mut store = unsafe { Box::from_raw(self.store) };
-            self.engine.breach = store.take_breach();
-            self.engine.reusable = Some(store.dismantle());
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::case::wast::script_from_file;
 use crate::codegen::Generation;
 use crate::engine::observe;
 use crate::runtime::stops::stops;
-use parallax_oracles::TrapKind;
+use parallax_oracles::{Outcome, TrapKind};
 
 /// Every ISA in every way in which it can be run here.
 fn engines() -> impl Iterator<Item = Compiled> {

@@ -4,10 +4,11 @@
 use std::collections::HashSet;
 
 use cranelift_codegen::ir::{self, ArgumentPurpose, GlobalValueData, InstructionData, Opcode};
+use parallax_oracles::Outcome;
 use proptest::prelude::*;
 
 use super::*;
-use crate::case::Module;
+use crate::case::{Action, Module};
 use crate::codegen::Generation;
 use crate::generate::case_from_bytes;
 use crate::runtime::block::written;

@@ -7,7 +7,7 @@ use crate::case::wast::script_from_file;
 use crate::codegen::Generation;
 use crate::engine::observe;
 use crate::runtime::stack::BEYOND;
-use parallax_oracles::TrapKind;
+use parallax_oracles::{Outcome, TrapKind, Value};
 
 /// Every backend in every way in which it can be run here, with a fault planted in it.
 fn engines(fault: Option<Fault>) -> impl Iterator<Item = Compiled> {

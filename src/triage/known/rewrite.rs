@@ -1,5 +1,7 @@
 //! Replacing instructions in a module's function bodies, byte for byte but for those replaced.
 
+use std::borrow::Cow;
+
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{Encode, Instruction, RawSection};
 use wasmparser::{FunctionBody, Operator, OperatorsReader, Parser, Payload};
@@ -40,26 +42,17 @@ pub fn rewritten(module: &Module, rewrite: Rewrite) -> Option<Module> {
 /// The binary, and how far its data, which lies behind the code, has moved.
 fn rewritten_wasm(module: &Module, rewrite: Rewrite) -> Option<(Vec<u8>, isize)> {
     let wasm = &module.wasm;
+    let mut code = wasm_encoder::CodeSection::new();
+    for body in rewritten_bodies(module, rewrite)? {
+        code.raw(&body.finish());
+    }
     let mut shift = 0;
     let mut out = wasm_encoder::Module::new();
-    let mut code = wasm_encoder::CodeSection::new();
-    let (mut replaced, mut left) = (false, 0);
-    let mut function = module.imported_functions();
     for payload in Parser::new(0).parse_all(wasm) {
-        match payload.ok()? {
-            Payload::CodeSectionStart { count, .. } => left = count,
-            Payload::CodeSectionEntry(source) => {
-                let params = module.function_type(function).params.len() as u32;
-                let mut body = Body::new(&source, params).ok()?;
-                rewrite(module, &mut body).ok()?;
-                replaced |= body.is_changed();
-                code.raw(&body.finish());
-                function += 1;
-                left -= 1;
-                if left == 0 {
-                    out.section(&code);
-                }
-            }
+        let payload = payload.ok()?;
+        match payload {
+            Payload::CodeSectionStart { .. } => _ = out.section(&code),
+            Payload::CodeSectionEntry(_) => {}
             payload => {
                 if let Some((id, range)) = payload.as_section() {
                     let data = &wasm[range.start as usize..range.end as usize];
@@ -72,7 +65,25 @@ fn rewritten_wasm(module: &Module, rewrite: Rewrite) -> Option<(Vec<u8>, isize)>
             }
         }
     }
-    replaced.then(|| (out.finish(), shift))
+    Some((out.finish(), shift))
+}
+
+/// All bodies, rewritten. `None` if nothing is replaced in any, which is what most modules come to, so that
+/// nothing is copied before.
+fn rewritten_bodies(module: &Module, rewrite: Rewrite) -> Option<Vec<Body<'_>>> {
+    let mut bodies = Vec::new();
+    let mut function = module.imported_functions();
+    for payload in Parser::new(0).parse_all(&module.wasm) {
+        let Payload::CodeSectionEntry(source) = payload.ok()? else {
+            continue;
+        };
+        let params = module.function_type(function).params.len() as u32;
+        let mut body = Body::new(&source, params).ok()?;
+        rewrite(module, &mut body).ok()?;
+        bodies.push(body);
+        function += 1;
+    }
+    bodies.iter().any(|body| body.changed).then_some(bodies)
 }
 
 /// A body on its way from the module as it is to the module as rewritten.
@@ -181,13 +192,9 @@ impl<'a> Body<'a> {
         index
     }
 
-    fn is_changed(&self) -> bool {
-        self.changed
-    }
-
-    fn finish(self) -> Vec<u8> {
+    fn finish(self) -> Cow<'a, [u8]> {
         if !self.changed {
-            return self.source.to_vec();
+            return self.source.into();
         }
         let mut bytes = Vec::with_capacity(self.source.len() + self.code.len());
         (self.locals.len() as u32).encode(&mut bytes);
@@ -197,6 +204,6 @@ impl<'a> Body<'a> {
         }
         bytes.extend_from_slice(&self.code);
         bytes.extend_from_slice(&self.source[self.copied..]);
-        bytes
+        bytes.into()
     }
 }
