@@ -14,6 +14,7 @@
 //!   `reach` asks it about an address.
 //! - A program is at the address that it was loaded at for as long as code of the case may run.
 
+mod burst;
 mod callback;
 mod reach;
 mod run;
