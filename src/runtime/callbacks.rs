@@ -6,10 +6,10 @@
 //! each other need no room but that of their frames, and whatever runs the code may write there.
 //!
 //! On their way references are the host's, which holds each of them by a count of its own. It gives all of them to
-//! wasm at once: [`Store::hand_over`]. From then on it holds none.
+//! wasm at once (`Store::hand_over`). From then on it holds none.
 //!
 //! # Invariants
-//! - [`Slots`] are read and written only while the builtin runs that the trampoline has called, or right after
+//! - `Slots` are read and written only while the builtin runs that the trampoline has called, or right after
 //!   what was called back on its behalf has returned; generated code runs at neither time.
 
 use std::ptr;
