@@ -77,8 +77,9 @@ fuzz_build=(-O --no-trace-compares)
 # information itself, and frame pointers make AddressSanitizer's stack traces cheap. What lies on the
 # stack is guarded in our own crates (scripts/stack-guards) and not in what they are built on, and
 # coverage is of branches alone, not of indirect calls and of how deep the stack is, nor are conditions
-# kept apart for its sake: the same inputs are run in 0.78 of the time (docs/performance.md). What is C
-# is Unicorn, which is not under test: instrumented, it would be most of the time and of the coverage.
+# kept apart for its sake: the same inputs are run in four fifths of the time (docs/performance.md).
+# What is C is Unicorn, which is not under test: instrumented, it would be most of the time and of the
+# coverage.
 fuzz_environment() {
     local flag flags=()
     RUSTFLAGS=${RUSTFLAGS:-}
