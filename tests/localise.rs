@@ -70,6 +70,7 @@ const PROGRAM: &str = r#"
 /// The functions of [`PROGRAM`], by index.
 const COMPARES: u32 = 1;
 const IS_LESS: u32 = 2;
+#[cfg(feature = "emulator")]
 const SUBTRACTS: u32 = 3;
 const COPIES: u32 = 4;
 const FILLS: u32 = 5;

@@ -248,6 +248,7 @@ pub(super) fn during<T>(activation: Activation, enter: impl FnOnce() -> T) -> T 
 }
 
 /// Makes an activation the thread's current one until it is [left](leave).
+#[cfg(feature = "emulator")]
 pub(super) fn enter(activation: Activation) -> Box<Activation> {
     let activation = Box::new(activation);
     CURRENT.set(&raw const *activation);
@@ -255,6 +256,7 @@ pub(super) fn enter(activation: Activation) -> Box<Activation> {
 }
 
 /// Ends an activation that was entered last.
+#[cfg(feature = "emulator")]
 pub(super) fn leave(activation: &Activation) {
     CURRENT.set(activation.outer);
 }
