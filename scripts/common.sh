@@ -78,8 +78,8 @@ fuzz_build=(-O --no-trace-compares)
 # stack is guarded in our own crates (scripts/stack-guards) and not in what they are built on, and
 # coverage is of branches alone, not of indirect calls and of how deep the stack is, nor are conditions
 # kept apart for its sake: the same inputs are run in four fifths of the time (docs/performance.md).
-# What is C is Unicorn, which is not under test: instrumented, it would be most of the time and of the
-# coverage.
+# No flags for C come from outside. (The crate cc has what is C, which is Unicorn and libFuzzer, guarded by
+# AddressSanitizer all the same, as it does whatever Rust is built with.)
 fuzz_environment() {
     local flag flags=()
     RUSTFLAGS=${RUSTFLAGS:-}

@@ -351,7 +351,10 @@ impl Examined {
         let Verdict::Diverged(findings) = &self.verdict else {
             return false;
         };
-        let broke = |finding: &Finding| matches!(&finding.subject, Seen::Outcome(outcome) if outcome.is_broken());
+        let broke = |finding: &Finding| match &finding.subject {
+            Seen::Outcome(outcome) => outcome.is_broken(),
+            _ => false,
+        };
         let mut findings = findings
             .iter()
             .filter(|it| it.engine != registry::REFERENCE);

@@ -29,6 +29,7 @@ pub(super) struct Arena {
     kept: usize,
 }
 
+/// The addresses of trampolines, by the type of what they call.
 #[derive(Default)]
 pub(super) struct Trampolines {
     pub(super) entry: HashMap<FuncType, u64>,
@@ -36,6 +37,7 @@ pub(super) struct Trampolines {
     scratch: CompiledModule,
 }
 
+/// Whether a trampoline leads into wasm or to the host.
 #[derive(Clone, Copy)]
 enum Direction {
     Entry,
