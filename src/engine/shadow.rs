@@ -20,6 +20,8 @@ const BLOCK_BYTES: usize = 4096;
 const PAGE_BYTES: usize = 64 << 10;
 /// Blocks that a cleared shadow holds on to: 1 MiB.
 const KEPT_BLOCKS: usize = 256;
+/// Chunks that a cleared shadow has room for, as many bytes.
+const KEPT_CHUNKS: usize = KEPT_BLOCKS * (BLOCK_BYTES / CHUNK_BYTES);
 /// Elements that a cleared shadow of a table holds on to.
 const KEPT_ELEMENTS: usize = 1 << 16;
 
@@ -94,6 +96,9 @@ pub struct MemoryShadow {
     /// `contents`. Most of a memory is never written, and costs nothing here.
     blocks: Vec<u32>,
     contents: Vec<Block>,
+    /// What differs, before it is known how much that is: numbers of chunks and what they hold now. Empty
+    /// but for its capacity.
+    differing: (Vec<u32>, Vec<[u8; CHUNK_BYTES]>),
 }
 
 impl MemoryShadow {
@@ -103,6 +108,8 @@ impl MemoryShadow {
         self.blocks.clear();
         self.contents.clear();
         self.contents.shrink_to(KEPT_BLOCKS);
+        self.differing.0.shrink_to(KEPT_CHUNKS);
+        self.differing.1.shrink_to(KEPT_CHUNKS);
     }
 
     /// Adds to `changes` what differs from what was last shown. `bytes` holds the whole memory,
@@ -116,12 +123,7 @@ impl MemoryShadow {
         changes: &mut Changes,
     ) {
         debug_assert_eq!(bytes.len() as u64, pages * PAGE_BYTES as u64);
-        let mut change = MemoryChange {
-            memory,
-            pages,
-            chunks: Vec::new(),
-            bytes: Vec::new(),
-        };
+        let (numbers, contents) = &mut self.differing;
         let (blocks, _) = bytes.as_chunks::<BLOCK_BYTES>();
         if then == Then::Update {
             self.blocks.resize(blocks.len(), 0);
@@ -141,8 +143,8 @@ impl MemoryShadow {
             let (chunks_before, _) = before.as_chunks::<CHUNK_BYTES>();
             for (index, (now, before)) in chunks.iter().zip(chunks_before).enumerate() {
                 if differ(now, before) {
-                    change.chunks.push((first + index) as u32);
-                    change.bytes.extend_from_slice(now);
+                    numbers.push((first + index) as u32);
+                    contents.push(*now);
                 }
             }
             match (then, position) {
@@ -154,11 +156,18 @@ impl MemoryShadow {
                 (Then::Update, position) => self.contents[position as usize - 1] = *now,
             }
         }
-        if self.pages != Some(pages) || !change.chunks.is_empty() {
+        if self.pages != Some(pages) || !numbers.is_empty() {
             if then == Then::Update {
                 self.pages = Some(pages);
             }
-            changes.memories.push(change);
+            changes.memories.push(MemoryChange {
+                memory,
+                pages,
+                chunks: numbers.as_slice().into(),
+                bytes: contents.as_flattened().into(),
+            });
+            numbers.clear();
+            contents.clear();
         }
     }
 }

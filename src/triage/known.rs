@@ -84,7 +84,7 @@ pub static KNOWN: &[KnownFault] = &[
                with the comparison, but keeps testing the register that the dropped comparison \
                would have written (`try_fuse_select`, operators `I32Eq_Rsi` and `I32NotEq_Rsi`)",
         fatal: false,
-        mark: Mark::GoneWhen(wasmi::keep_comparisons_from_selects),
+        mark: Mark::GoneWhen(wasmi::NO_COMPARISONS_BEFORE_SELECTS),
     },
     KnownFault {
         name: "wasmi-br-table-values",
@@ -95,7 +95,7 @@ pub static KNOWN: &[KnownFault] = &[
                them below (`visit_br_table`: `equal_heights` compares the targets with each other, \
                not with the operands)",
         fatal: true,
-        mark: Mark::GoneWhen(wasmi::branch_one_by_one),
+        mark: Mark::GoneWhen(wasmi::NO_BRANCH_TABLES),
     },
     KnownFault {
         name: "wasmi-block-param-locals",
@@ -108,7 +108,7 @@ pub static KNOWN: &[KnownFault] = &[
                loop's last parameter goes into a register before a local that is still in it is \
                saved (`visit_loop`)",
         fatal: true,
-        mark: Mark::GoneWhen(wasmi::read_block_parameters_from_locals),
+        mark: Mark::GoneWhen(wasmi::BLOCK_PARAMETERS_FROM_LOCALS),
     },
     KnownFault {
         name: "wasmi-store-of-address",
@@ -119,7 +119,7 @@ pub static KNOWN: &[KnownFault] = &[
                2^16: there is no operator for it, and nothing in its place (`choose_store_op_vt`, \
                `store_rr`)",
         fatal: false,
-        mark: Mark::GoneWhen(wasmi::compute_what_is_stored),
+        mark: Mark::GoneWhen(wasmi::NO_STORES_OF_LOCALS),
     },
     KnownFault {
         name: "wasmi-failed-instance",

@@ -10,8 +10,15 @@ use crate::case::module::ValType;
 use crate::case::{Case, Module};
 use crate::generate::sketch::encoded;
 
-/// Replaces instructions of one body.
-pub type Rewrite = fn(&Module, &mut Body<'_>) -> Result<(), wasmparser::BinaryReaderError>;
+/// What replaces instructions.
+#[derive(Clone, Copy, Debug)]
+pub struct Rewrite {
+    /// Codes of instructions: in a module that has none of them nothing is replaced. No rewrite brings in
+    /// what another one replaces, so that they are looked for in the module as it was decoded.
+    pub of: &'static [&'static [u8]],
+    /// Replaces instructions of one body.
+    pub body: fn(&Module, &mut Body<'_>) -> Result<(), wasmparser::BinaryReaderError>,
+}
 
 /// The case with a rewrite done in every body of its modules. `None` if nothing is replaced.
 pub fn rewritten_case(case: &Case, rewrite: Rewrite) -> Option<Case> {
@@ -27,6 +34,9 @@ pub fn rewritten_case(case: &Case, rewrite: Rewrite) -> Option<Case> {
 /// The module with a rewrite done in every body. `None` if nothing is replaced. It is not validated
 /// again, and which instructions it holds is said of the module as it was.
 pub fn rewritten(module: &Module, rewrite: Rewrite) -> Option<Module> {
+    if !rewrite.of.iter().any(|code| module.opcodes.has(code)) {
+        return None;
+    }
     let (wasm, shift) = rewritten_wasm(module, rewrite)?;
     let mut rewritten = Module {
         wasm,
@@ -79,7 +89,7 @@ fn rewritten_bodies(module: &Module, rewrite: Rewrite) -> Option<Vec<Body<'_>>> 
         };
         let params = module.function_type(function).params.len() as u32;
         let mut body = Body::new(&source, params).ok()?;
-        rewrite(module, &mut body).ok()?;
+        (rewrite.body)(module, &mut body).ok()?;
         bodies.push(body);
         function += 1;
     }

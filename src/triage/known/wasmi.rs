@@ -3,17 +3,47 @@
 use wasm_encoder::Instruction as I;
 use wasmparser::{BinaryReaderError, BlockType, MemArgTarget, Operator};
 
-use super::rewrite::Body;
+use super::rewrite::{Body, Rewrite};
 use crate::case::Module;
 use crate::case::module::ValType;
+
+/// Without comparisons that a `select` could be fused with.
+pub const NO_COMPARISONS_BEFORE_SELECTS: Rewrite = Rewrite {
+    // select
+    of: &[&[0x1b], &[0x1c]],
+    body: keep_comparisons_from_selects,
+};
+/// Without stores of locals where wasmi has no instruction for them.
+pub const NO_STORES_OF_LOCALS: Rewrite = Rewrite {
+    // i32.store, i64.store and those of less than a value
+    of: &[
+        &[0x36],
+        &[0x37],
+        &[0x3a],
+        &[0x3b],
+        &[0x3c],
+        &[0x3d],
+        &[0x3e],
+    ],
+    body: compute_what_is_stored,
+};
+/// Without `br_table`.
+pub const NO_BRANCH_TABLES: Rewrite = Rewrite {
+    // br_table
+    of: &[&[0x0e]],
+    body: branch_one_by_one,
+};
+/// Without parameters of blocks that are something else than reads of locals.
+pub const BLOCK_PARAMETERS_FROM_LOCALS: Rewrite = Rewrite {
+    // block, loop, if
+    of: &[&[0x02], &[0x03], &[0x04]],
+    body: read_block_parameters_from_locals,
+};
 
 /// In a body with a `select`, has every comparison of equality done by another instruction:
 /// `x == 0` as `x <u 1`, `x != 0` as `x >u 0`, and `x == y` by way of `x ^ y`. A test for null,
 /// which has no other form, is followed by one that changes nothing.
-pub fn keep_comparisons_from_selects(
-    _: &Module,
-    body: &mut Body<'_>,
-) -> Result<(), BinaryReaderError> {
+fn keep_comparisons_from_selects(_: &Module, body: &mut Body<'_>) -> Result<(), BinaryReaderError> {
     let select = |operator: &Operator<'_>| {
         matches!(operator, Operator::Select | Operator::TypedSelect { .. })
     };
@@ -36,7 +66,7 @@ pub fn keep_comparisons_from_selects(
 
 /// Has every integer that goes to another memory than the first, or behind an offset of 16 bits, computed just
 /// before it is stored, so that it is no local.
-pub fn compute_what_is_stored(_: &Module, body: &mut Body<'_>) -> Result<(), BinaryReaderError> {
+fn compute_what_is_stored(_: &Module, body: &mut Body<'_>) -> Result<(), BinaryReaderError> {
     while let Some(operator) = body.next()? {
         let (memarg, wide) = match operator {
             Operator::I32Store { memarg }
@@ -61,7 +91,7 @@ pub fn compute_what_is_stored(_: &Module, body: &mut Body<'_>) -> Result<(), Bin
 }
 
 /// Has every `br_table` done by a `br_if` a target, and a `br`.
-pub fn branch_one_by_one(_: &Module, body: &mut Body<'_>) -> Result<(), BinaryReaderError> {
+fn branch_one_by_one(_: &Module, body: &mut Body<'_>) -> Result<(), BinaryReaderError> {
     let mut chosen = None;
     while let Some(operator) = body.next()? {
         let Operator::BrTable { targets } = operator else {
@@ -88,7 +118,7 @@ pub fn branch_one_by_one(_: &Module, body: &mut Body<'_>) -> Result<(), BinaryRe
 /// Has every parameter of a block read from a local just before it, and all other reads of locals
 /// on the operand stack saved. So, among the operands that are reads of locals, the topmost ones
 /// are the block's parameters, and none is in a register.
-pub fn read_block_parameters_from_locals(
+fn read_block_parameters_from_locals(
     module: &Module,
     body: &mut Body<'_>,
 ) -> Result<(), BinaryReaderError> {

@@ -4,14 +4,21 @@ use parallax_oracles::{Finding, Seen};
 use wasm_encoder::Instruction as I;
 use wasmparser::{BinaryReaderError, Operator};
 
-use super::rewrite::{Body, rewritten_case};
+use super::rewrite::{Body, Rewrite, rewritten_case};
 use crate::case::module::ValType;
 use crate::case::{Case, Module};
 
 /// With the sums of pairs, which are numbers of 16 bits, as an instruction of their own wherever a relaxed
 /// dot product of four pairs is.
 pub(super) fn with_dot_products_of_pairs(case: &Case) -> Option<Case> {
-    rewritten_case(case, sum_pairs_first)
+    rewritten_case(
+        case,
+        Rewrite {
+            // i32x4.relaxed_dot_i8x16_i7x16_add_s
+            of: &[&[0xfd, 0x93, 0x02]],
+            body: sum_pairs_first,
+        },
+    )
 }
 
 fn sum_pairs_first(_: &Module, body: &mut Body<'_>) -> Result<(), BinaryReaderError> {
