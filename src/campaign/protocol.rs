@@ -75,10 +75,18 @@ pub enum Answer {
 /// # Errors
 /// If nobody listens.
 pub fn say(to: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
+    to.write_all(&line(what)?)?;
+    to.flush()
+}
+
+/// Something to be said, as it is said.
+///
+/// # Errors
+/// If it cannot be.
+pub fn line(what: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(what)?;
     line.push(b'\n');
-    to.write_all(&line)?;
-    to.flush()
+    Ok(line)
 }
 
 /// Says something; or, if that is longer than a supervisor listens, something else.
@@ -90,8 +98,7 @@ pub fn say_or(
     what: &impl Serialize,
     otherwise: &impl Serialize,
 ) -> io::Result<()> {
-    let mut line = serde_json::to_vec(what)?;
-    line.push(b'\n');
+    let line = line(what)?;
     if line.len() as u64 > LINE_BYTES {
         return say(to, otherwise);
     }

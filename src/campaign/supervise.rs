@@ -111,6 +111,8 @@ pub struct Worker<A> {
     patience: u32,
     /// Requests that are not answered.
     open: u32,
+    /// Why it is to be ended, if it did not so much as hear what it was asked.
+    deaf: Option<How>,
     pass_on: bool,
     /// When the case under way began.
     began: Instant,
@@ -219,6 +221,7 @@ impl<A: DeserializeOwned> Worker<A> {
             .process_group(0)
             .spawn()?;
         ours.set_read_timeout(Some(TICK))?;
+        ours.set_write_timeout(Some(TICK))?;
         let mut worker = Worker {
             child,
             requests: ours.try_clone()?,
@@ -229,14 +232,14 @@ impl<A: DeserializeOwned> Worker<A> {
             confined_by: Vec::new(),
             patience: 1,
             open: 0,
+            deaf: None,
             pass_on: std::env::var_os(BACKTRACE_VARIABLE).is_some(),
             began: Instant::now(),
             busy_before: None,
             looked: Instant::now(),
             answers: PhantomData,
         };
-        // If it is dead already, that is seen when it is waited for.
-        let _ = protocol::say(&mut worker.requests, orders);
+        worker.say(orders);
         Ok(worker)
     }
 
@@ -269,8 +272,24 @@ impl<A: DeserializeOwned> Worker<A> {
             self.begin();
         }
         self.open += 1;
-        // If it is dead, that is seen when it is waited for.
-        let _ = protocol::say(&mut self.requests, request);
+        self.say(request);
+    }
+
+    /// Says something to the worker, which may take as long to hear it as a case may take. If it is dead,
+    /// or does not hear it, that is seen when it is waited for.
+    fn say(&mut self, what: &impl Serialize) {
+        let line = protocol::line(what);
+        let mut left = line.as_deref().unwrap_or_default();
+        while !left.is_empty() && self.deaf.is_none() {
+            match self.requests.write(left) {
+                Ok(taken) => left = &left[taken..],
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => self.deaf = self.over_limit(),
+                    _ => return,
+                },
+            }
+        }
     }
 
     /// From now on, what it is asked for may take so many times what a case may.
@@ -281,6 +300,9 @@ impl<A: DeserializeOwned> Worker<A> {
     /// Waits until something becomes of the case under way. If that takes until `enough` says so,
     /// nothing does.
     pub fn wait(&mut self, enough: impl Fn() -> bool) -> Event<A> {
+        if let Some(how) = self.deaf.take() {
+            return Event::Died(self.end(how));
+        }
         loop {
             match self.hear() {
                 Ok(Some(Reply::Answer(answer))) => {
@@ -488,6 +510,8 @@ impl How {
     fn by(signal: i32) -> How {
         match signal {
             libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP => How::Killed,
+            // Limits of whoever started parallax, which a worker inherits.
+            libc::SIGXCPU | libc::SIGXFSZ => How::Killed,
             signal => How::Signal(signal),
         }
     }
@@ -588,12 +612,48 @@ mod tests {
             last_words: String::new(),
             input: None,
         };
-        for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        let not_its_own = [
+            libc::SIGKILL,
+            libc::SIGTERM,
+            libc::SIGINT,
+            libc::SIGHUP,
+            libc::SIGXCPU,
+            libc::SIGXFSZ,
+        ];
+        for signal in not_its_own {
             assert_eq!(of(signal).reason(), Some(Reason::Killed), "{signal}");
         }
         for signal in [libc::SIGSEGV, libc::SIGABRT, libc::SIGSYS, libc::SIGPIPE] {
             assert_eq!(of(signal).reason(), None, "{signal}");
         }
+    }
+
+    /// One that says that it is ready, and then does nothing any more.
+    #[test]
+    fn a_worker_that_does_not_hear_is_hung() {
+        let script = std::env::temp_dir().join(format!("parallax-deaf-{}", std::process::id()));
+        let deaf = "echo '{\"ready\":[]}'; exec sleep 600";
+        std::fs::write(&script, deaf).expect("a script");
+        let station = Station {
+            program: "/bin/sh".into(),
+            limits: Limits {
+                time: Duration::from_millis(50),
+                ..Limits::default()
+            },
+            confine_by: Vec::new(),
+            shrink: false,
+            mishaps: Vec::new(),
+        };
+        let mut worker: Worker<u32> =
+            Worker::start(&station, &script.to_string_lossy(), &()).expect("it is ready");
+        // More than the system holds for somebody who does not read.
+        worker.ask(&"x".repeat(16 << 20));
+        let event = worker.wait(|| false);
+        std::fs::remove_file(&script).expect("it was there");
+        let Event::Died(death) = event else {
+            panic!("{event:?}");
+        };
+        assert!(matches!(death.how, How::Hung { .. }), "{death}");
     }
 
     /// Processor time counts; the clock on the wall only for one that does nothing at all.

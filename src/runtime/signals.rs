@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 use super::entry::{Stopped, current};
 use super::guard::Guard;
 use super::host_isa;
+use super::watchdog::Interrupts;
 
 /// The signals by which generated code traps: instructions that are there to trap, divisions (on
 /// x86-64), and accesses to memory.
@@ -60,6 +61,13 @@ fn set_handler(signal: i32, handler: *const ()) -> libc::sigaction {
     }
 }
 
+/// Has the limit of how large files may get, where whoever started this process set one, be told by the write that
+/// exceeds it, as a full disk is, and not by a signal that ends the process, or a worker of it.
+pub fn ignore_file_size_limit() {
+    // SAFETY: ignoring this signal has no other effect than that such a write fails.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Does something that installs handlers, after which a signal is ignored if it was before: whoever
 /// started this process so, as `nohup` does with hangups, wants it to outlive them.
 pub fn leaving_ignored<T>(signal: i32, install: impl FnOnce() -> T) -> T {
@@ -77,11 +85,13 @@ pub fn leaving_ignored<T>(signal: i32, install: impl FnOnce() -> T) -> T {
     installed
 }
 
-/// Stops whatever generated code runs on a thread, given as `pthread_t`.
-pub(super) fn stop_thread(thread: u64) {
-    // SAFETY: the thread was running wasm a moment ago, so it exists; if it has just left wasm
-    // the handler does nothing.
-    unsafe { libc::pthread_kill(thread as libc::pthread_t, stop_signal()) };
+/// Stops the call that began at a tick, if it is still under way and in generated code.
+pub(super) fn stop_call(words: &Interrupts, since: u64) {
+    words.with_thread(since, |thread| {
+        // SAFETY: the thread is there until this has returned, since its call does not end before; and the
+        // handler lands only out of generated code.
+        unsafe { libc::pthread_kill(thread as libc::pthread_t, stop_signal()) };
+    });
 }
 
 unsafe extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {

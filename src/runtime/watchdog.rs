@@ -22,6 +22,10 @@ pub const GRACE: Duration = Duration::from_secs(2);
 
 const TICK: Duration = Duration::from_millis(500);
 
+/// What stands in the place of the tick at which a call began while its thread is sent a signal: the call
+/// does not end meanwhile, so that the thread is there.
+const BEING_STOPPED: u64 = u64::MAX;
+
 /// How many there are who want calls to end soon.
 static HURRIED: AtomicU64 = AtomicU64::new(0);
 
@@ -68,7 +72,8 @@ pub struct Interrupts {
     /// The lowest address that the stack may reach, also while the word for it says that wasm is
     /// interrupted.
     lowest: AtomicU64,
-    /// The tick at which the call under way began; 0 while there is none.
+    /// The tick at which the call under way began; 0 while there is none, [`BEING_STOPPED`] while it is
+    /// sent a signal.
     since: AtomicU64,
     /// The thread it runs on, as `pthread_t`.
     thread: AtomicU64,
@@ -96,19 +101,23 @@ fn watched() -> MutexGuard<'static, Vec<Weak<Interrupts>>> {
 impl Interrupts {
     /// Words that the watchdog looks after for as long as they live.
     pub fn watched() -> Arc<Interrupts> {
-        let words = Arc::new(Interrupts {
+        let words = Arc::new(Interrupts::unwatched());
+        let mut all = watched();
+        all.retain(|words| words.strong_count() > 0);
+        all.push(Arc::downgrade(&words));
+        start();
+        words
+    }
+
+    fn unwatched() -> Interrupts {
+        Interrupts {
             stack_limit: AtomicU64::new(0),
             exit_frame_pointer: AtomicU64::new(0),
             exit_return_address: AtomicU64::new(0),
             lowest: AtomicU64::new(0),
             since: AtomicU64::new(0),
             thread: AtomicU64::new(0),
-        });
-        let mut all = watched();
-        all.retain(|words| words.strong_count() > 0);
-        all.push(Arc::downgrade(&words));
-        start();
-        words
+        }
     }
 
     /// The address that vmctxs hold.
@@ -143,9 +152,35 @@ impl Interrupts {
         (beyond > UNCHECKED_STACK_BYTES).then_some(beyond)
     }
 
-    /// Stops the clock.
+    /// Stops the clock, once the watchdog is done with the call.
     pub fn end(&self) {
-        self.since.store(0, Ordering::Release);
+        let mut since = self.since.load(Ordering::Relaxed);
+        loop {
+            if since == BEING_STOPPED {
+                std::thread::yield_now();
+                since = self.since.load(Ordering::Relaxed);
+                continue;
+            }
+            let ended =
+                self.since
+                    .compare_exchange_weak(since, 0, Ordering::AcqRel, Ordering::Relaxed);
+            match ended {
+                Ok(_) => return,
+                Err(now) => since = now,
+            }
+        }
+    }
+
+    /// Does something with the thread of the call that began at a tick, if that is still under way; it does
+    /// not end before this is done.
+    pub(super) fn with_thread(&self, since: u64, work: impl FnOnce(u64)) {
+        let claimed =
+            self.since
+                .compare_exchange(since, BEING_STOPPED, Ordering::AcqRel, Ordering::Relaxed);
+        if claimed.is_ok() {
+            work(self.thread.load(Ordering::Relaxed));
+            self.since.store(since, Ordering::Release);
+        }
     }
 
     /// Asks wasm to trap at the next loop header or function entry.
@@ -262,8 +297,43 @@ fn watch() {
                 words.interrupt();
             }
             if age > ticks(limit + grace) {
-                super::signals::stop_thread(words.thread.load(Ordering::Relaxed));
+                super::signals::stop_call(&words, since);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn a_call_ends_only_when_nobody_is_about_to_stop_it() {
+        // Nobody is to send a signal to this thread.
+        let words = Interrupts::unwatched();
+        words.begin(0, 7);
+        let since = words.since.load(Ordering::Relaxed);
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            words.with_thread(since, |thread| {
+                assert_eq!(thread, 7);
+                scope.spawn(|| {
+                    words.end();
+                    ended.store(true, Ordering::Relaxed);
+                });
+                std::thread::sleep(Duration::from_millis(50));
+                assert!(!ended.load(Ordering::Relaxed));
+            });
+        });
+        assert!(ended.load(Ordering::Relaxed));
+        assert_eq!(words.since.load(Ordering::Relaxed), 0);
+        words.with_thread(since, |_| panic!("it has ended"));
+        // Nor is another call taken for it.
+        words.begin(0, 7);
+        let since = words.since.load(Ordering::Relaxed);
+        words.with_thread(since + 1, |_| panic!("it began at another time"));
+        words.end();
     }
 }
