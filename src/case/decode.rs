@@ -2,7 +2,7 @@
 //! the opcodes of its code, then hands it to the normaliser. Every operator is read once.
 
 use wasmparser::{
-    ConstExpr as RawConstExpr, DataKind, ElementItems, ElementKind, ExternalKind,
+    BinaryReader, ConstExpr as RawConstExpr, DataKind, ElementItems, ElementKind, ExternalKind,
     FuncValidatorAllocations, FunctionBody, KnownCustom, Name, Operator, Parser, Payload, RefType,
     TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
@@ -25,6 +25,13 @@ pub const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::MEMORY64)
     .union(WasmFeatures::RELAXED_SIMD);
+
+/// Tables that a module may have, and targets of a `br_table` besides the default: fewer than the
+/// validator here lets in, since the generation of it that translation and the reference come with lets in no more
+/// (limits.rs of wasmparser 0.217 and 0.228).
+pub const MOST_TABLES: usize = 100;
+/// See [`MOST_TABLES`].
+pub const MOST_BRANCH_TARGETS: u32 = 128 << 10;
 
 impl Module {
     /// Validates (WebAssembly 2.0 with SIMD, and the proposals beyond it that are let in), decodes and
@@ -223,6 +230,9 @@ impl Decoder {
         };
         self.module.uses_externref |= is_externref(&ty.element);
         self.module.tables.push(ty);
+        if self.module.tables.len() > MOST_TABLES {
+            return Err(unsupported("number of tables: more than 100", 0));
+        }
         Ok(ty)
     }
 
@@ -333,6 +343,12 @@ impl Decoder {
             let code = &bytes[(offset - start) as usize..];
             self.module.opcodes.insert_encoded(code);
             self.module.uses_externref |= mentions_externref(code);
+            if code.first() == Some(&BR_TABLE) {
+                let targets = BinaryReader::new(&code[1..], offset + 1).read_var_u32()?;
+                if targets > MOST_BRANCH_TARGETS {
+                    return Err(unsupported("br_table: more than 131,072 targets", offset));
+                }
+            }
             reader.visit_operator(&mut validator.visitor(offset))??;
         }
         reader.finish_expression(&validator.visitor(reader.original_position()))?;
@@ -340,6 +356,9 @@ impl Decoder {
         Ok(())
     }
 }
+
+/// The code of `br_table`.
+const BR_TABLE: u8 = 0x0e;
 
 /// Whether the instruction at the start of `code` names `externref` among its immediates. What an
 /// instruction handles without naming it comes from a type, table, global or local.

@@ -456,13 +456,11 @@ impl Store<'_> {
                     .ok_or(TrapKind::TableOutOfBounds)
             }
             Builtin::table_fill_funcref | Builtin::table_fill_externref => {
-                let elements = vec![argument(2); argument(3) as usize % (1 << 28)];
-                put(
-                    &mut after.tables[table(argument(0))],
-                    argument(1),
-                    &elements,
-                )
-                .ok_or(TrapKind::TableOutOfBounds)
+                let target = &mut after.tables[table(argument(0))];
+                // No more than fits is made.
+                let length = argument(3).min(target.len() as u64 + 1);
+                let elements = vec![argument(2); length as usize];
+                put(target, argument(1), &elements).ok_or(TrapKind::TableOutOfBounds)
             }
             Builtin::table_grow_funcref | Builtin::table_grow_externref => {
                 let number = table(argument(0));

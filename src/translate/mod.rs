@@ -142,7 +142,11 @@ impl Translator {
             .translator
             .translate_body(&mut validator, body.body, func, environment);
         self.allocations = validator.into_allocations();
-        result?;
+        if let Err(error) = result {
+            // What it was about to build is still in there, and it does not look before the next function.
+            self.translator = FuncTranslator::new();
+            return Err(error.into());
+        }
         func.dfg.resolve_all_aliases();
         Ok(())
     }

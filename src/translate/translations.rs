@@ -205,6 +205,32 @@ mod tests {
         assert_eq!(addresses, again);
     }
 
+    /// Whatever stopped in the middle of a function leaves nothing to the next one.
+    #[test]
+    fn what_is_refused_halfway_has_no_part_in_what_comes_next() {
+        let healthy = module(LOADS);
+        let texts = |translations: &mut Translations| -> Vec<String> {
+            let made = functions(translations, &healthy, config());
+            made.iter().map(|func| func.display().to_string()).collect()
+        };
+        let alone = texts(&mut Translations::default());
+        // The second body is cut off in a block, with a local declared and a value on the stack.
+        let mut cut = module(
+            "(module (func) (func (param i32) (local i64)
+            (block (i64.store (local.get 0) (local.get 1)))) (memory 1))",
+        );
+        let store = cut.wasm.windows(2).position(|code| code == [0x37, 0x03]);
+        cut.wasm[store.expect("it stores")] = 0xff;
+        let mut translations = Translations::default();
+        let layout = VmLayout::new(&cut);
+        for _ in 0..2 {
+            let refused = translations.functions(&cut, &layout, config());
+            assert!(matches!(refused, Err(TranslateError::Invalid(_))));
+            assert_eq!(texts(&mut translations), alone);
+            translations.forget();
+        }
+    }
+
     #[test]
     fn what_is_kept_is_bounded() {
         let mut translations = Translations::default();

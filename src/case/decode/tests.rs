@@ -176,3 +176,28 @@ proptest! {
         }
     }
 }
+
+/// More than the validators of translation and of the reference let in is no divergence.
+#[test]
+fn what_some_validators_let_in_and_others_do_not_is_refused() {
+    let refusal = |fields: &str| {
+        let binary = wat::parse_str(format!("(module {fields})")).expect("valid text");
+        Module::from_wasm(&binary, None)
+            .err()
+            .map(|error| error.message)
+    };
+    let tables = |count: usize| "(table 1 funcref)".repeat(count);
+    assert_eq!(refusal(&tables(MOST_TABLES)), None);
+    let refused = refusal(&tables(MOST_TABLES + 1)).expect("it is one too many");
+    assert!(
+        refused.contains(&format!("more than {MOST_TABLES}")),
+        "{refused}"
+    );
+    let branches = |count: u32| {
+        let targets = "0 ".repeat(count as usize);
+        format!("(func (br_table {targets} 0 (i32.const 0)))")
+    };
+    assert_eq!(refusal(&branches(MOST_BRANCH_TARGETS)), None);
+    let refused = refusal(&branches(MOST_BRANCH_TARGETS + 1)).expect("it is one too many");
+    assert!(refused.contains("unsupported br_table"), "{refused}");
+}

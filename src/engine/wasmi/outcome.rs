@@ -13,8 +13,11 @@ pub fn outcome_of(error: &Error) -> Outcome {
         Some(HostEnd::Inconclusive(reason)) => return Outcome::Inconclusive(*reason),
         None => {}
     }
-    if let ErrorKind::Instantiation(error) = error.kind() {
-        return instantiation_outcome(error);
+    match error.kind() {
+        ErrorKind::Instantiation(error) => return instantiation_outcome(error),
+        // Which functions it takes is bounded by its encoding, in numbers of locals, values and branches.
+        ErrorKind::Translation(_) => return Outcome::Inconclusive(Reason::Unsupported),
+        _ => {}
     }
     let kind = match error.as_trap_code() {
         Some(TrapCode::UnreachableCodeReached) => TrapKind::Unreachable,

@@ -401,3 +401,19 @@ fn every_instruction_that_writes_to_tables_shows() {
         assert_eq!(observation.steps[1].changes.tables, [expected], "{write}");
     }
 }
+
+/// What is too much for wasmi says nothing about anybody.
+#[test]
+fn a_limit_of_the_reference_is_no_failure() {
+    let mut script = Script::new();
+    let locals = "i32 ".repeat(40_000);
+    let text = format!("(module (func (export \"f\") (local {locals})))");
+    let instance = script.module("m", &text);
+    // The second time, it only says that the first has failed.
+    for _ in 0..2 {
+        script.call(instance, "f", &[]);
+    }
+    let observation = script.run();
+    let limit = Outcome::Inconclusive(Reason::Unsupported);
+    assert_eq!(observation.steps[1].outcome, limit);
+}
