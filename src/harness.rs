@@ -2,6 +2,7 @@
 //!
 //! Everything that runs cases does it here: the command line, the fuzz targets, the tests.
 
+mod interrupts;
 mod timeout;
 
 use std::cell::RefCell;
@@ -135,15 +136,26 @@ impl Harness {
     /// A fault that was met shows in the reference: it does something else when it is avoided. And it
     /// explains nothing that a subject does by itself, as to leave its sandbox.
     ///
-    /// Faults of the reference that could end the process are avoided from the start.
+    /// Faults of the reference that could end the process are avoided from the start. And where an interrupt is
+    /// asked for too late for all engines to do the same, nothing is found.
     pub fn examine(&mut self, case: &Case) -> Examined {
         self.translations.borrow_mut().forget();
         let safe = known::made_safe(case);
-        let examined = self.examine_as(safe.as_ref().unwrap_or(case), case);
+        let safe = safe.as_ref().unwrap_or(case);
+        let examined = self.examine_as(safe, case);
         if !examined.diverged() {
             return examined;
         }
-        let safe = safe.as_ref().unwrap_or(case);
+        let mut examined = self.examine_knowing(safe, case, examined);
+        if interrupts::are_noticed_late(&examined, self.reference.as_mut(), safe) {
+            examined.take_back(Reason::LateInterrupt);
+        }
+        examined
+    }
+
+    /// What is found about a case that diverges, as `examined`, when faults of the reference are known, which runs
+    /// it as `safe`.
+    fn examine_knowing(&mut self, safe: &Case, case: &Case, examined: Examined) -> Examined {
         let avoidable = known::avoidable(safe);
         let mut inconclusive = None;
         for (fault, avoided) in &avoidable {
@@ -326,6 +338,23 @@ impl Examined {
             reference: None,
             subjects: Vec::new(),
         }
+    }
+
+    /// Has nothing be found, for this reason.
+    fn take_back(&mut self, reason: Reason) {
+        let comparisons = self
+            .subjects
+            .iter_mut()
+            .filter_map(|it| it.result.as_mut().ok());
+        for comparison in comparisons {
+            if let Verdict::Diverged(findings) = &comparison.verdict {
+                for finding in findings {
+                    comparison.tallies[finding.oracle].failed -= 1;
+                }
+                comparison.verdict = Verdict::Inconclusive(reason);
+            }
+        }
+        self.verdict = Verdict::Inconclusive(reason);
     }
 
     fn diverged(&self) -> bool {

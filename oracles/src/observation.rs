@@ -133,7 +133,9 @@ pub enum Reason {
     Timeout,
     /// The case called the host more often than a case may.
     HostCalls,
-    /// No engine beside the reference could run the case.
+    /// The host asked for an interrupt where wasm may go on and show more before it has to notice.
+    LateInterrupt,
+    /// No engine beside the reference could run the case, or the reference could not for a limit of its own.
     Unsupported,
     /// The process that ran the case took more time than a case may.
     Hung,
@@ -312,6 +314,7 @@ impl fmt::Display for Reason {
             Reason::AllocationRefused => "allocation-refused",
             Reason::Timeout => "timeout",
             Reason::HostCalls => "too-many-host-calls",
+            Reason::LateInterrupt => "interrupt-noticed-late",
             Reason::Unsupported => "unsupported",
             Reason::Hung => "hung",
             Reason::OutOfMemory => "out-of-memory",

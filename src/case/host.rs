@@ -83,6 +83,8 @@ pub enum HostFunction {
     Tick {
         /// The call that interrupts, counted from 1.
         interrupt_at: u64,
+        /// Whether wasm goes on until [`HostFunction::Poll`] is called; not to be imported.
+        late: bool,
     },
     /// `parallax.make`: returns a new host object.
     Make,
@@ -99,6 +101,12 @@ pub enum HostFunction {
     /// put into a module by [`crate::triage::probe`].
     Probe {
         /// How many calls there may be; the next one traps, so that no program tells without end.
+        most: u64,
+    },
+    /// Traps if an interrupt has been asked for by a late tick; not to be imported, but put into a module
+    /// where compiled code polls.
+    Poll {
+        /// How many calls there may be; the next one ends the step, as inconclusive.
         most: u64,
     },
 }
@@ -157,6 +165,8 @@ pub struct Host {
     looks: u32,
     /// How many calls of functions by the host are under way.
     nested: u32,
+    /// Whether a late tick has asked for an interrupt.
+    interrupted: bool,
     /// Which host items may call which functions.
     callable: HashSet<(u32, FuncIdentity)>,
 }
@@ -171,6 +181,7 @@ impl Host {
             left: CALLS_COST,
             looks: 0,
             nested: 0,
+            interrupted: false,
             callable: callable(case),
         }
     }
@@ -211,7 +222,11 @@ impl Host {
             return answer;
         };
         let objects = u64::from(self.next_object.saturating_sub(FIRST_NEW_OBJECT));
-        match self.left.checked_sub(CALL_COST + objects) {
+        let cost = match function {
+            HostFunction::Poll { .. } => 0,
+            _ => CALL_COST + objects,
+        };
+        match self.left.checked_sub(cost) {
             Some(left) => self.left = left,
             None => {
                 // Nor may a cheaper one.
@@ -226,7 +241,10 @@ impl Host {
             HostFunction::Arbitrary => {
                 answer.results = self.arbitrary(case, of_item, ty, call, args);
             }
-            HostFunction::Tick { interrupt_at } => answer.interrupt = call == interrupt_at,
+            HostFunction::Tick { interrupt_at, late } => {
+                answer.interrupt = call == interrupt_at && !late;
+                self.interrupted |= call == interrupt_at && late;
+            }
             HostFunction::Make => answer.results.push(self.new_object()),
             HostFunction::Take => answer.keep.extend(args.iter().filter_map(object)),
             HostFunction::Collect => answer.collect = true,
@@ -240,6 +258,10 @@ impl Host {
                 _ => answer.results = self.arbitrary(case, of_item, ty, call, args),
             },
             HostFunction::Probe { most } => answer.trap = (call > most).then_some(TrapKind::Host),
+            HostFunction::Poll { most } => {
+                answer.enough = call > most;
+                answer.trap = self.interrupted.then_some(TrapKind::Interrupted);
+            }
         }
         answer
     }
@@ -336,12 +358,12 @@ fn callable(case: &Case) -> HashSet<(u32, FuncIdentity)> {
     callable
 }
 
-/// Whether a host item is a function that was put in to tell values.
+/// Whether a host item is a function that was put in to tell values, or to poll.
 fn is_probe(kind: &HostItemKind) -> bool {
     matches!(
         kind,
         HostItemKind::Func {
-            function: HostFunction::Probe { .. },
+            function: HostFunction::Probe { .. } | HostFunction::Poll { .. },
             ..
         }
     )

@@ -281,6 +281,7 @@ fn host_function(import: &Import, ty: &FuncType, settings: &Settings) -> HostFun
     match (&*import.name, &*ty.params, &*ty.results) {
         ("tick", [], []) => HostFunction::Tick {
             interrupt_at: settings.interrupt_at,
+            late: false,
         },
         ("make", [], [ValType::ExternRef]) => HostFunction::Make,
         ("take", [ValType::ExternRef], []) => HostFunction::Take,
@@ -476,7 +477,10 @@ mod tests {
             })
             .collect();
         use HostFunction::{Arbitrary, CallBack, Collect, Make, Take, Tick};
-        let tick = Tick { interrupt_at: 9 };
+        let tick = Tick {
+            interrupt_at: 9,
+            late: false,
+        };
         assert_eq!(
             functions[..6],
             [tick, Make, Take, Collect, Arbitrary, Arbitrary]

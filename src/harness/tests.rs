@@ -139,3 +139,60 @@ fn what_breaks_a_subject_is_no_fault_of_the_reference() {
         assert_eq!(examined.diverged(), diverges, "{first}");
     }
 }
+
+/// What healthy engines make of a script, and what those make of it that check for no interrupts.
+fn interrupted(script: &str) -> (Verdict, Verdict) {
+    let text = format!(
+        ";;! host-imports = true\n;;! interrupt-at = 2\n(module (import \"parallax\" \"tick\" (func $tick))
+           (memory 1) (func $calls (call $leaf)) (func $leaf) {script})\n(invoke \"f\")"
+    );
+    let case = Script::parse(&text, "a test").expect("a script").case;
+    let verdict = |fault| {
+        let harness = Harness::with_fault(&["x86_64", "aarch64"], fault);
+        harness.expect("they are there").examine(&case).verdict
+    };
+    (verdict(None), verdict(Some(Fault::NoInterruptCheck)))
+}
+
+#[test]
+fn interrupts_are_held_against_nobody_where_they_are_noticed_late() {
+    let late = Verdict::Inconclusive(Reason::LateInterrupt);
+    let called = "(func $tick_twice (call $tick) (call $tick))";
+    for script in [
+        // At the end of the last round.
+        r#"(func (export "f") (local i32) (loop $again (call $tick)
+             (br_if $again (i32.eqz (local.tee 0 (i32.add (local.get 0) (i32.const 1)))))
+             (br_if $again (i32.eq (local.get 0) (i32.const 1)))))"#,
+        // Before a store.
+        r#"(func (export "f") (local i32) (loop $again (call $tick) (i32.store (i32.const 0) (local.get 0))
+             (local.set 0 (i32.add (local.get 0) (i32.const 1)))
+             (br_if $again (i32.lt_u (local.get 0) (i32.const 5)))))"#,
+        // Where only functions are called that need not look.
+        &format!(r#"(func (export "f") (call $tick_twice) (call $leaf)) {called}"#),
+    ] {
+        assert_eq!(
+            interrupted(script),
+            (late.clone(), late.clone()),
+            "{script}"
+        );
+    }
+}
+
+#[test]
+fn who_does_not_notice_an_interrupt_in_time_is_found() {
+    for script in [
+        r#"(func (export "f") (local i32) (loop $again (i32.store (i32.const 0) (local.get 0)) (call $tick)
+             (local.set 0 (i32.add (local.get 0) (i32.const 1)))
+             (br_if $again (i32.lt_u (local.get 0) (i32.const 5)))))"#,
+        // An inner loop is one as well.
+        r#"(func (export "f") (local i32) (call $tick) (call $tick) (loop)
+             (i32.store (i32.const 0) (i32.const 3)))"#,
+    ] {
+        let (healthy, faulty) = interrupted(script);
+        assert_eq!(healthy, Verdict::Agreed, "{script}");
+        assert!(
+            matches!(faulty, Verdict::Diverged(_)),
+            "{script}: {faulty:?}"
+        );
+    }
+}

@@ -362,6 +362,27 @@ fn relink(case: &Case, probed: &mut Case, rewritten: &[bool], first_item: u32) {
 }
 
 impl Probed {
+    /// The case with its probes polling instead of telling, of which there may be `most` that tell that
+    /// they were passed: the interrupt that the host asks for ends a step there if it is `late`,
+    /// otherwise where the host asks for it, as without probes.
+    pub fn polling(&self, most: u64, late: bool) -> Case {
+        let mut case = self.case.clone();
+        let passed = self.first_item as usize;
+        for (number, item) in case.host_items.iter_mut().enumerate() {
+            match &mut item.kind {
+                HostItemKind::Func {
+                    function: HostFunction::Tick { late: when, .. },
+                    ..
+                } => *when = late,
+                HostItemKind::Func { function, .. } if number == passed => {
+                    *function = HostFunction::Poll { most };
+                }
+                _ => {}
+            }
+        }
+        case
+    }
+
     /// What the probes told in a step, given the step's events.
     pub fn told(&self, events: &[Event]) -> Vec<Told> {
         let told = events.iter().filter_map(|event| match event {
