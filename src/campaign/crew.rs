@@ -23,10 +23,9 @@ use super::protocol::{Answer, Orders, Request, WORKER_COMMAND};
 use super::record::Done;
 use super::report::{CaseDone, Divergence, Message, SetAside, Told, Unsaved};
 use super::sandbox::Ending;
-use super::supervise::{Death, Event, How, Limits, Station, Worker};
+use super::supervise::{Death, Event, How, Station, Worker};
 use super::{DIVERGED, FuzzError, FuzzOptions};
 use crate::artifacts::{ArtifactError, Artifacts};
-use crate::harness::default_subjects;
 use crate::stats::Stats;
 use crate::triage::blame::Blame;
 
@@ -302,7 +301,7 @@ impl Hand<'_> {
         };
         let stem = name.trim_end_matches(".bin");
         let limits = self.shared.options.workers.as_ref().map(|it| it.limits);
-        let recipe = recipe(&name, self.job, limits.unwrap_or_default());
+        let recipe = self.job.recipe(&name, limits.unwrap_or_default());
         let text = format!("{text}\nTo see it again: {recipe}\n");
         if let Err(error) = artifacts.keep(stem, "txt", text.as_bytes()) {
             self.not_saved(unsaved, error, None);
@@ -340,25 +339,6 @@ fn attempt_at(case: u64, left: Option<&InFlight>, input: impl Fn(u64) -> Vec<u8>
     left.map_or(0, |left| left.attempt)
 }
 
-/// The command that shows again what came of an input: with what decides that, where it is not what
-/// there is by default.
-fn recipe(name: &str, job: &Job, limits: Limits) -> String {
-    let mut text = format!("parallax repro {name}");
-    if !job.is_of_engines(&default_subjects()) {
-        text.push_str(&format!(" --engines {}", job.subjects.join(",")));
-    }
-    if let Some(fault) = job.fault {
-        text.push_str(&format!(" --fault {}", fault.name()));
-    }
-    if limits.time != Limits::default().time {
-        text.push_str(&format!(" --case-time {}ms", limits.time.as_millis()));
-    }
-    if limits.memory != Limits::default().memory {
-        text.push_str(&format!(" --case-memory {}", limits.memory >> 20));
-    }
-    text
-}
-
 /// The counts of a case of which nothing is known but that it diverged.
 fn diverged() -> Stats {
     Stats {
@@ -373,7 +353,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::campaign::Limits;
     use crate::generate::Generators;
+    use crate::harness::default_subjects;
 
     #[test]
     fn what_a_worker_left_is_believed_if_it_is_an_input_for_the_case() {
@@ -402,7 +384,7 @@ mod tests {
             fault: None,
         };
         job.subjects.reverse();
-        let told = |job: &Job, limits| recipe("x.bin", job, limits);
+        let told = |job: &Job, limits| job.recipe("x.bin", limits);
         assert_eq!(told(&job, Limits::default()), "parallax repro x.bin");
         job.subjects = vec!["x86_64".to_string(), "riscv64".to_string()];
         job.fault = Some("skip-null-check".parse().expect("a fault"));

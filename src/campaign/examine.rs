@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::FuzzOptions;
 use super::input;
+use super::supervise::Limits;
 use crate::generate::Generators;
-use crate::harness::Harness;
+use crate::harness::{Harness, default_subjects};
 use crate::panics;
 use crate::score::Fault;
 use crate::stats::{Counts, Stats};
@@ -47,6 +48,25 @@ impl Job {
     pub fn is_of_engines<S: AsRef<str>>(&self, names: &[S]) -> bool {
         let own: BTreeSet<&str> = self.subjects.iter().map(String::as_str).collect();
         own == names.iter().map(AsRef::as_ref).collect()
+    }
+
+    /// The command that shows again what came of an input: with what decides that, where it is not what
+    /// there is by default.
+    pub fn recipe(&self, input: &str, limits: Limits) -> String {
+        let mut text = format!("parallax repro {input}");
+        if !self.is_of_engines(&default_subjects()) {
+            text.push_str(&format!(" --engines {}", self.subjects.join(",")));
+        }
+        if let Some(fault) = self.fault {
+            text.push_str(&format!(" --fault {}", fault.name()));
+        }
+        if limits.time != Limits::default().time {
+            text.push_str(&format!(" --case-time {}ms", limits.time.as_millis()));
+        }
+        if limits.memory != Limits::default().memory {
+            text.push_str(&format!(" --case-memory {}", limits.memory >> 20));
+        }
+        text
     }
 
     /// In what another job differs that is not to be taken for this one. The seed counts if `seeded`.

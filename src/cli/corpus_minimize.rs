@@ -1,7 +1,8 @@
 //! `parallax corpus minimize`: of a corpus of inputs, the fewest that exercise the same.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -187,8 +188,21 @@ impl Minimize {
             None => Ok(()),
         };
         moved
-            .and_then(|()| fs::rename(path, &to))
+            .and_then(|()| move_file(path, &to))
             .with_context(|| format!("cannot move {} to {}", path.display(), to.display()))
+    }
+}
+
+/// Moves a file to where there is none, be it to another file system, as beside a folder where one is mounted.
+fn move_file(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+            fs::copy(from, to)
+                .and_then(|_| File::open(to)?.sync_all())
+                .inspect_err(|_| _ = fs::remove_file(to))?;
+            fs::remove_file(from)
+        }
+        renamed => renamed,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `parallax explain`: whose fault a divergence is.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use parallax::campaign::sandbox::Ending;
@@ -66,17 +67,25 @@ impl Explain {
         let subjects = options::subjects(&self.engines)?;
         let source = Source::read(&self.file).map_err(anyhow::Error::msg)?;
         let file = source.name.clone();
-        let page = self.html.as_ref().map(|it| Output::open(it, &self.file));
+        let page = self.html.as_ref().map(|it| page_of(it, &self.file));
         let page = page.transpose()?;
         let mut sandbox = Sandbox::new(&self.workers, &subjects, self.fault)?;
         let explained = match sandbox.explain(source, page.is_some())? {
             Ok(explained) => explained,
             Err(ending) => {
                 console::complain(format_args!("{file}: {}", not_explained(&ending)));
-                return Ok(match ending {
-                    Ending::Crashed(_) => Status::Diverged,
-                    Ending::Inconclusive(..) => Status::Inconclusive,
-                });
+                let (status, verdict) = match ending {
+                    Ending::Crashed(_) => (Status::Diverged, "diverged"),
+                    Ending::Inconclusive(..) => (Status::Inconclusive, "inconclusive"),
+                };
+                if self.json {
+                    console.print_json(&Ended {
+                        file: &file,
+                        verdict,
+                        reason: ending.to_string(),
+                    })?;
+                }
+                return Ok(status);
             }
         };
         console.print(&explained.text);
@@ -89,6 +98,22 @@ impl Explain {
         }
         Ok(explained.status)
     }
+}
+
+/// The file for a page. Its name says what it is, so that a mistyped command does not replace an input.
+fn page_of(path: &Path, input: &Path) -> anyhow::Result<Output> {
+    let is_page = path
+        .extension()
+        .is_some_and(|it| it == "html" || it == "htm");
+    // A device or a pipe has the name it has.
+    let is_file = fs::metadata(path).map_or(true, |it| it.is_file());
+    if is_file && !is_page {
+        anyhow::bail!(
+            "cannot write {}: what is written is a page, and is to be named .html",
+            path.display()
+        );
+    }
+    Output::open(path, input)
 }
 
 /// Finds out whose fault a case's divergence is, in this process.
@@ -136,6 +161,14 @@ fn status(explanation: &Explanation) -> Status {
         Verdict::Diverged(_) => Status::Diverged,
         Verdict::Inconclusive(_) => Status::Inconclusive,
     }
+}
+
+/// What `--json` prints of a case that brought down the process that looked at it.
+#[derive(Serialize)]
+struct Ended<'a> {
+    file: &'a str,
+    verdict: &'static str,
+    reason: String,
 }
 
 /// What `--json` prints.

@@ -32,6 +32,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use parallax::campaign::worker::Prepared;
+use parallax::runtime::signals;
 use parallax::{campaign, panics};
 
 use console::Console;
@@ -73,6 +74,7 @@ enum Command {
 /// Parses the arguments, runs the command and says how it ended.
 pub fn main() -> ExitCode {
     panics::silence();
+    signals::ignore_file_size_limit();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error).into(),

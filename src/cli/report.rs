@@ -26,17 +26,21 @@ pub struct Report {
 impl Report {
     pub fn run(self, console: &mut Console) -> anyhow::Result<Status> {
         let report = Contents::read(&self.folder)?;
-        let folder = Artifacts::open(&self.folder)?;
         let text = report.text();
+        // First, so that all is told if nothing can be written.
+        if self.json {
+            console.print_json(&report)?;
+        } else {
+            console.print(&text);
+        }
+        let folder = Artifacts::open(&self.folder)?;
         let json = serde_json::to_string_pretty(&report)?;
         folder.save("report.txt", text.as_bytes())?;
         folder.save("report.json", json.as_bytes())?;
         folder.save("report.html", report.html().as_bytes())?;
-        if self.json {
-            console.print_json(&report)?;
-        } else {
+        if !self.json {
             let page = self.folder.join("report.html");
-            console.print(format_args!("{text}{}\n", page.display()));
+            console.print(format_args!("{}\n", page.display()));
         }
         Ok(match report.has_findings() {
             true => Status::Diverged,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::plot::{Bar, bars, curve, escaped, short};
 use super::text::time;
 use super::{Campaign, Report, Target};
+use crate::campaign::Limits;
 use crate::triage::known;
 
 const STYLE: &str = "\
@@ -117,22 +118,22 @@ fn findings(out: &mut String, campaign: &Campaign) {
         let _ = write!(
             out,
             "<div class=\"finding\"><b>{}: {} in {}</b>{}<br>{}<br><span class=\"soft\">{}</span>\
-             <pre>parallax repro {}",
+             <pre>{}",
             cases(group.cases),
             key.oracle,
             escaped(&key.engine),
             blame.map_or(String::new(), |layer| format!(", blamed on the {layer}")),
             escaped(&key.shape),
             escaped(&group.example),
-            escaped(&campaign.folder.join(&group.input).display().to_string())
+            escaped(&recipe(campaign, &group.input))
         );
         if let (Some(small), Some(script)) = (&group.small, &group.script) {
             let opcodes: Vec<&str> = small.opcodes.iter().map(String::as_str).collect();
             let _ = write!(
                 out,
-                "\nparallax repro {}</pre><span class=\"soft\">shrunk to {} instructions; beside the \
+                "\n{}</pre><span class=\"soft\">shrunk to {} instructions; beside the \
                  plain ones: {}</span></div>\n",
-                escaped(&campaign.folder.join(script).display().to_string()),
+                escaped(&recipe(campaign, script)),
                 small.instructions,
                 escaped(&opcodes.join(", "))
             );
@@ -150,6 +151,13 @@ fn findings(out: &mut String, campaign: &Campaign) {
         }
         out.push_str("</ul>\n");
     }
+}
+
+/// The command that shows again what came of a file of a run. By how much a case may take the run does not
+/// tell; it hardly ever matters.
+fn recipe(campaign: &Campaign, name: &str) -> String {
+    let path = campaign.folder.join(name).display().to_string();
+    campaign.job.recipe(&path, Limits::default())
 }
 
 fn others(out: &mut String, others: &[PathBuf]) {

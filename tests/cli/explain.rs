@@ -30,15 +30,19 @@ fn a_page_has_a_place_of_its_own() {
     let linked = folder.file("linked.html");
     std::fs::hard_link(&file, &linked).expect("a link");
     let nowhere = folder.file("none/page.html");
+    let other = folder.write("other.bin", "another finding");
     for (page, words) in [
-        (&file, "the input"),
+        (&other, "is to be named .html"),
+        (&file, "is to be named .html"),
         (&linked, "the input"),
         (&nowhere, "No such file"),
     ] {
         let ran = parallax(["explain", &file, "--fault", FAULT, "--html", page]);
         ran.is_refused(&[page, words]);
     }
-    assert_eq!(std::fs::read_to_string(&file).expect("a file"), contents);
+    for (file, contents) in [(&file, &*contents), (&other, "another finding")] {
+        assert_eq!(std::fs::read_to_string(file).expect("a file"), contents);
+    }
     // What cannot be written at the end is told, after all else.
     let ran = parallax(["explain", &file, "--fault", FAULT, "--html", "/dev/full"]);
     assert_eq!(ran.status, Some(2), "{ran:?}");

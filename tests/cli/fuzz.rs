@@ -196,6 +196,21 @@ fn an_artifacts_folder_that_cannot_be_is_told_at_once() {
 
 /// A folder of the input's name makes saving it fail as a full disk does: the input is printed
 /// instead, and the run ends.
+/// A limit that whoever started it set is neither a finding nor the end of it without a word.
+#[test]
+fn files_that_may_not_be_large_are_told() {
+    let folder = Folder::new();
+    let artifacts = folder.file("artifacts");
+    let run =
+        "ulimit -f 1; exec \"$0\" fuzz --cases=20 --seed=1 --engines=x86_64 --artifacts=\"$1\"";
+    let mut command = Command::new("bash");
+    command.args(["-c", run, PARALLAX, &artifacts]);
+    let ran = Ran::from(command.output().expect("it runs"));
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    assert!(!ran.stderr.is_empty(), "{ran:?}");
+    assert!(ran.stdout.contains(" 0 diverged"), "{ran:?}");
+}
+
 #[test]
 fn what_cannot_be_saved_is_printed() {
     let arguments = ["--cases=3", "--seed=1", GENERATOR, FAULT];

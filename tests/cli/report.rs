@@ -86,6 +86,22 @@ fn a_thousand_hits_of_one_bug_are_one_line_and_a_script() {
     for foreign in ["<script", "http://", "https://", "NaN"] {
         assert!(!page.contains(foreign), "{foreign} in the page");
     }
+    // What shows a finding again says by which engines, if not by those that there are by default.
+    let options = " --engines x86_64,aarch64 --fault skip-null-check";
+    let script = json["campaign"]["findings"][0]["script"].as_str();
+    let script = script.expect("a name");
+    assert!(page.contains(&format!("{script}{options}")), "{page}");
+
+    // Where nothing can be written, it is told all the same.
+    let text = format!("{night}/report.txt");
+    fs::remove_file(&text).expect("it is there");
+    fs::create_dir(&text).expect("a folder in its place");
+    let unwritten = parallax(["report", &night]);
+    assert_eq!(unwritten.status, Some(2), "{unwritten:?}");
+    assert!(unwritten.stdout.contains("600 cases"), "{unwritten:?}");
+    let unwritten = parallax(["report", &night, "--json"]);
+    assert_eq!(unwritten.status, Some(2), "{unwritten:?}");
+    assert_eq!(unwritten.json(), json);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! `parallax repro`: verdicts, assertions, findings and their status.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
-use crate::run::{Folder, parallax, parallax_reading};
+use crate::run::{Folder, PARALLAX, parallax, parallax_reading};
 
 const FILL: &str = r#"(module
   (memory (export "memory") 1)
@@ -176,6 +177,22 @@ fn a_folder_is_run_in_the_order_of_names() {
     assert!(ran.stderr.contains("oracle  memories"), "{ran:?}");
     assert_eq!(ran.json()["summary"]["diverged"], 1);
     assert_eq!(ran.json()["files"].as_array().map(Vec::len), Some(3));
+}
+
+/// What is left out since nobody listens is not said to agree.
+#[test]
+fn what_nobody_listens_to_is_inconclusive() {
+    let folder = Folder::new();
+    for name in ["a.wat", "b.wat"] {
+        folder.write(name, "(module (func (export \"f\")))");
+    }
+    let folder = folder.path().display().to_string();
+    let mut command = Command::new(PARALLAX);
+    command.args(["repro", &folder, "--engines=x86_64"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("it runs");
+    drop(child.stdout.take());
+    let status = child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(3));
 }
 
 #[test]

@@ -13,7 +13,8 @@ fn what_brought_a_worker_down_does_so_again() {
     let artifacts = folder.file("artifacts");
     let mishaps =
         "--mishaps=abort@0,stack-overflow@1,exit@2,panic@3,spin@4,memory@5,reserve@6,write@7";
-    let limits = ["--case-time=1s", "--case-memory=400", "--engines=x86_64"];
+    // Long enough for memory to run out first on a machine that is busy with others.
+    let limits = ["--case-time=3s", "--case-memory=400", "--engines=x86_64"];
     let seed = ["--seed=5", "--cases=8", "--no-shrink", mishaps];
     let run = ["fuzz", "--json", "--artifacts", &artifacts];
     let ran = parallax(run.iter().chain(&limits).chain(&seed));
@@ -165,6 +166,11 @@ fn what_ends_its_worker_cannot_be_explained() {
             (1, ""),
             "{ran:?}"
         );
+        let ran = parallax(["explain", "--json", &file].iter().chain(&limits));
+        assert_eq!(ran.status, Some(status), "{ran:?}");
+        let verdict = ["diverged", "inconclusive"][usize::from(status == 3)];
+        assert_eq!(ran.json()["verdict"], verdict, "{ran:?}");
+        assert!(ran.json()["reason"].is_string(), "{ran:?}");
     }
 }
 
