@@ -124,6 +124,45 @@ fn no_callback_is_beyond_the_end_of_the_stack() {
     }
 }
 
+/// A loop of nine iterations that ticks in a function which the host calls, for one that it has called, in two
+/// instances. The interrupt comes at the twelfth tick.
+const TICKING: &str = r#";;! host-imports = true
+    ;;! interrupt-at = 12
+    (module definition $m
+      (import "parallax" "call" (func $call (param funcref))) (import "parallax" "tick" (func $tick))
+      (global $n (export "n") (mut i32) (i32.const 0))
+      (func $ticks (call $tick))
+      (func $within (call $call (ref.func $ticks)))
+      (func (export "spin") (local i32)
+        (local.set 0 (i32.const 9))
+        (loop $next
+          (global.set $n (i32.add (global.get $n) (i32.const 1)))
+          (call $call (ref.func $within))
+          (br_if $next (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+      (elem declare func $ticks $within))
+    (module instance $a $m) (module instance $b $m)
+    (assert_return (invoke $a "spin")) (assert_trap (invoke $b "spin") "interrupt")
+    (assert_return (get $b "n") (i32.const 3))
+    (assert_return (invoke $a "spin")) (assert_return (invoke $b "spin"))"#;
+
+#[test]
+fn an_interrupt_that_is_asked_for_in_a_callback_ends_the_loop_around_it() {
+    let case = Script::parse(TICKING, "a test").expect("a script").case;
+    agreed(&case);
+    for fault in [
+        Fault::InterruptLostAtCallback,
+        Fault::InterruptsOfFirstInstance,
+    ] {
+        for engine in default_subjects() {
+            let mut harness = Harness::with_fault(&[engine], Some(fault)).expect("engines");
+            let Verdict::Diverged(findings) = harness.examine(&case).verdict else {
+                panic!("{engine} does not show {fault}");
+            };
+            assert_eq!(findings[0].oracle, OracleName::Traps);
+        }
+    }
+}
+
 /// A script for the module with these functions, whose host provides all that is asked for.
 fn with_parallax(settings: &str, module: &str, calls: &str) -> Case {
     let header = ";;! host-imports = true\n";

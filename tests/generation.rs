@@ -11,7 +11,7 @@ use parallax::engine::{observe, registry};
 use parallax::generate::rng::Rng;
 use parallax::generate::{Generator, Generators, case_from_bytes, case_from_bytes_with};
 use parallax::stats::Stats;
-use parallax_oracles::{Outcome, Owner, Reason, TrapKind, Value, Verdict};
+use parallax_oracles::{Event, Outcome, Owner, Reason, TrapKind, Value, Verdict};
 
 /// Bytes of an input.
 const INPUT_BYTES: usize = 3_000;
@@ -296,6 +296,51 @@ fn no_stack_is_exhausted_but_by_what_is_called_last() {
         println!("{generator}: {endless} of {cases} without end");
         assert!(endless > 0, "{generator}");
     }
+}
+
+/// Where a module is instantiated twice the host interrupts either instance, be it called before the other or
+/// not; and some interrupts are asked for while wasm waits for a function that the host calls.
+#[test]
+fn interrupts_come_in_either_instance_and_in_callbacks() {
+    let mut engine = Wasmi::new();
+    let mut instances = [[0; 2]; 2];
+    let mut in_callbacks = 0;
+    for number in 0..600 {
+        let (_, case, _) = campaign::case(5, number, Generators::only(Generator::Interrupts));
+        let Some(case) = case else { continue };
+        let called = case.steps.iter().map(|step| match &step.action {
+            Action::Invoke {
+                instance, export, ..
+            } => Some((*instance, export.as_str())),
+            _ => None,
+        });
+        let called: Vec<Option<(u32, &str)>> = called.collect();
+        let first = called.iter().flatten().map(|call| call.0).next();
+        let is_twice = called.iter().flatten().any(|call| call.0 == 1);
+        let seen = observe(&mut engine, &case).expect("the reference runs every case");
+        for (call, step) in called.iter().zip(&seen.steps) {
+            let interrupted = step.outcome == Outcome::Trapped(TrapKind::Interrupted);
+            let Some((instance, export)) = call.filter(|_| interrupted) else {
+                continue;
+            };
+            // What is no loop would return in compiled code.
+            assert!(export.starts_with("loop"), "case {number}: {export}");
+            let names = step.events.iter().filter_map(|event| match event {
+                Event::HostCall { function, .. } => {
+                    Some(case.host_items[*function as usize].name.as_str())
+                }
+                _ => None,
+            });
+            let names: Vec<&str> = names.collect();
+            in_callbacks += u32::from(names.ends_with(&["call", "tick"]));
+            if is_twice {
+                instances[instance as usize][usize::from(Some(instance) == first)] += 1;
+            }
+        }
+    }
+    println!("interrupts in each instance: {instances:?}, in callbacks: {in_callbacks}");
+    assert!(instances.iter().flatten().all(|count| *count > 20));
+    assert!(in_callbacks > 40);
 }
 
 #[test]

@@ -75,16 +75,18 @@ fn add_call(builder: &mut CaseBuilder, instance: u32, function: u32, rng: &mut R
     builder.invoke(instance, function, &export, args, None, 0);
 }
 
-/// Adds a call of a function that does not end, if `instance`'s module has any. Nothing that comes behind it
-/// is compared.
-pub fn add_endless_call(builder: &mut CaseBuilder, instance: u32, rng: &mut Rng) {
-    let module = builder.module_of(instance);
-    let functions: Vec<u32> = (0..module.functions.len() as u32)
-        .filter(|function| is_endless(module, *function))
-        .collect();
-    if let [_, ..] = &functions[..] {
-        let function = *rng.pick(&functions);
-        add_call(builder, instance, function, rng);
+/// Adds a call of a function that does not end, of the first of these instances whose module has any. Nothing
+/// that comes behind it is compared, so there is one at most.
+pub fn add_endless_call(builder: &mut CaseBuilder, instances: &[u32], rng: &mut Rng) {
+    for &instance in instances {
+        let module = builder.module_of(instance);
+        let functions: Vec<u32> = (0..module.functions.len() as u32)
+            .filter(|function| is_endless(module, *function))
+            .collect();
+        if let [_, ..] = &functions[..] {
+            let function = *rng.pick(&functions);
+            return add_call(builder, instance, function, rng);
+        }
     }
 }
 
@@ -160,7 +162,7 @@ mod tests {
             };
             let mut rng = Rng::new(seed);
             add_calls(&mut builder, instance, plan, &mut rng);
-            add_endless_call(&mut builder, instance, &mut rng);
+            add_endless_call(&mut builder, &[instance], &mut rng);
             let case = builder.finish();
             let called = case.steps.iter().filter_map(|step| match step.action {
                 Action::Invoke { function, .. } => Some(function),

@@ -46,6 +46,10 @@ pub static NARROW: [u32; 8] = [
     0xffff_8000,
 ];
 
+/// What makes an address, a length or a size of 64 bits too large for any memory, and shows only in its upper
+/// half.
+pub static UPPER_HALVES: [i64; 3] = [1 << 32, 1 << 40, i64::MIN];
+
 /// Patterns of bits.
 pub static PATTERNS: [u32; 5] = [
     0x5555_5555,

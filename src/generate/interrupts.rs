@@ -6,15 +6,20 @@
 //! therefore nothing that anybody could see: no store, no host call, and no way to return. All
 //! loops end, so that code that never checks shows by returning. A function that calls itself in tail
 //! position is a loop as well, without a header.
+//!
+//! Some loops tick in functions that the host calls, by `parallax.call`, which is called before the tick: the
+//! interrupt has to get past the host to the loop. And some modules are instantiated twice. All instances look at
+//! the same words, and the interrupt comes in either of them.
 
 use wasm_encoder::{BlockType, ConstExpr, Instruction};
 
 use super::beyond::Beyond;
 use super::calls::CallPlan;
 use super::expr::{Scope, types};
+use super::input::Header;
 use super::sketch::{Body, Origin, Sketch, store};
 use super::source::Source;
-use super::{GenerateError, Generated};
+use super::{GenerateError, Generated, Generator, Linking};
 use crate::case::Settings;
 use crate::case::module::ValType;
 
@@ -24,21 +29,35 @@ const LAST_TICK: u32 = 20;
 /// Iterations of the loops that tick.
 const ITERATIONS: u32 = 24;
 
+/// How many of 100 modules have the host call functions.
+const CALLBACK_PERCENT: u32 = 40;
+
 /// How many of 100 modules have no vectors, for engines that lack them.
 const SCALAR_PERCENT: u32 = 25;
 
 /// Makes a module from what is drawn from an input.
 pub(super) fn module(
-    beyond: Beyond,
+    header: &Header,
     source: &mut Source<'_>,
     settings: &mut Settings,
 ) -> Result<Generated, GenerateError> {
     settings.canonicalise_nans = true;
     settings.interrupt_at = u64::from(source.range(1, LAST_TICK));
+    let in_second_called = source.percent(50);
+    let (wasm, loops) = program(Beyond::of(header), source);
+    let mut budget = 8;
+    if Linking::of(header, Generator::Interrupts) == Linking::Twice {
+        // Loops alone are called: whatever else ticks would return, and the interrupt come there.
+        budget = 2 * loops as usize;
+        if in_second_called {
+            // By then all loops have been called of the other one.
+            settings.interrupt_at += u64::from(loops * ITERATIONS);
+        }
+    }
     Ok(Generated {
-        wasm: program(beyond, source),
+        wasm,
         plan: CallPlan {
-            budget: 8,
+            budget,
             rounds: 2,
             collects: 0,
         },
@@ -49,6 +68,8 @@ pub(super) fn module(
 struct Module {
     sketch: Sketch,
     tick: u32,
+    /// `parallax.call`, if the module imports it.
+    call: Option<u32>,
     /// A global that counts iterations.
     progress: u32,
     /// The type of functions without parameters and results.
@@ -57,10 +78,15 @@ struct Module {
     vectors: bool,
 }
 
-fn program(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
+/// A module, and how many functions of it loop and tick. They are exported.
+fn program(beyond: Beyond, source: &mut Source<'_>) -> (Vec<u8>, u32) {
     let mut sketch = Sketch::default();
     let plain = sketch.ty(&[], &[]);
     let tick = sketch.import_function("parallax", "tick", plain);
+    let call = source.percent(CALLBACK_PERCENT).then(|| {
+        let ty = sketch.ty(&[ValType::FuncRef], &[]);
+        sketch.import_function("parallax", "call", ty)
+    });
     let origin = if source.percent(30) {
         Origin::Imported
     } else {
@@ -80,6 +106,7 @@ fn program(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
     let mut module = Module {
         sketch,
         tick,
+        call,
         progress,
         plain,
         vectors: !source.percent(SCALAR_PERCENT),
@@ -94,12 +121,25 @@ fn program(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
     module
         .sketch
         .active_elements(table, 0, &[tick, ticking, tick]);
-    for at in 0..source.range(1, 3) {
-        let how = match source.below(4) {
-            0 => Tick::Call(tick),
-            1 => Tick::Call(ticking),
-            2 => Tick::Indirect(table, source.below(3) as i32),
-            _ => Tick::Before(spinning),
+    let mut called_back = None;
+    if let Some(call) = module.call {
+        let how = module.how((ticking, spinning, table), source);
+        let mut function = module.ticking_by(how, source);
+        module.sketch.declare_elements(&[function]);
+        if source.percent(30) {
+            // The host calls what has the host call what ticks.
+            function = module.ticking_by(Tick::CallBack(call, function), source);
+            module.sketch.declare_elements(&[function]);
+        }
+        called_back = Some(Tick::CallBack(call, function));
+    }
+    let loops = source.range(1, 3);
+    for at in 0..loops {
+        let how = match called_back {
+            // Where a call of what the host calls would tick, so does the loop that is called first: the
+            // interrupt comes in a loop.
+            Some(how) if at == 0 || source.percent(40) => how,
+            _ => module.how((ticking, spinning, table), source),
         };
         let function = match beyond.tail_calls && source.percent(60) {
             true => module.calling_itself(how, source),
@@ -107,7 +147,7 @@ fn program(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
         };
         module.sketch.export(&format!("loop{at}"), function);
     }
-    module.sketch.finish()
+    (module.sketch.finish(), loops)
 }
 
 /// How a loop ticks.
@@ -119,6 +159,8 @@ enum Tick {
     Indirect(u32, i32),
     /// By calling `parallax.tick` and then this function, which has a loop of its own.
     Before(u32),
+    /// By calling this function, which is `parallax.call`, so that the host calls that one.
+    CallBack(u32, u32),
 }
 
 impl Module {
@@ -156,6 +198,27 @@ impl Module {
         Module::compute(&scope, &mut body, source);
         self.sketch.body(body);
         self.sketch.function(self.plain)
+    }
+
+    /// A function that ticks in some way, for the host to call. Where it does not loop itself, it returns.
+    fn ticking_by(&mut self, how: Tick, source: &mut Source<'_>) -> u32 {
+        let mut body = Body::new(0);
+        let scope = self.scope(&mut body);
+        Module::compute(&scope, &mut body, source);
+        self.tick(how, &scope, &mut body, source);
+        Module::compute(&scope, &mut body, source);
+        self.sketch.body(body);
+        self.sketch.function(self.plain)
+    }
+
+    /// Some way to tick by the functions and the table that there are for that.
+    fn how(&self, (ticking, spinning, table): (u32, u32, u32), source: &mut Source<'_>) -> Tick {
+        match source.below(4) {
+            0 => Tick::Call(self.tick),
+            1 => Tick::Call(ticking),
+            2 => Tick::Indirect(table, source.below(3) as i32),
+            _ => Tick::Before(spinning),
+        }
     }
 
     /// A function whose loop does not tick.
@@ -213,6 +276,10 @@ impl Module {
                 body.push(Instruction::Call(self.tick));
                 Module::compute(scope, body, source);
                 body.push(Instruction::Call(function));
+            }
+            Tick::CallBack(call, function) => {
+                body.push(Instruction::RefFunc(function));
+                body.push(Instruction::Call(call));
             }
         }
     }
@@ -333,7 +400,7 @@ mod tests {
     fn modules_are_valid() {
         for seed in 0..1_000_u64 {
             let beyond = Beyond::all_if(seed.is_multiple_of(4));
-            let wasm = program(beyond, &mut Source::new(&[], seed));
+            let (wasm, _) = program(beyond, &mut Source::new(&[], seed));
             if let Err(error) = wasmparser::validate(&wasm) {
                 panic!("seed {seed}: {error}");
             }

@@ -284,8 +284,10 @@ enum Linking {
 impl Linking {
     fn of(header: &Header, generator: Generator) -> Linking {
         match header.linking {
-            // What is between a tick and its interrupt must not be another module's code.
-            _ if generator == Generator::Interrupts => Linking::One,
+            // What is between a tick and its interrupt must not be another module's code. Two
+            // instances call nothing of each other.
+            0..=143 if generator == Generator::Interrupts => Linking::One,
+            _ if generator == Generator::Interrupts => Linking::Twice,
             // Shared tables and globals are what programs about references are about.
             0..=195 if generator == Generator::References => Linking::One,
             196..=223 if generator == Generator::References => Linking::Twice,
@@ -338,7 +340,7 @@ fn generate_from(
         Generator::WasmSmith => wasm_smith::module(header, source.rest(), settings),
         Generator::SingleOp => single_op::module(Beyond::of(header), source, settings),
         Generator::Loops => loops::module(Beyond::of(header), source, settings),
-        Generator::Interrupts => interrupts::module(Beyond::of(header), source, settings),
+        Generator::Interrupts => interrupts::module(header, source, settings),
         Generator::References => references::module(header, source, settings),
     }
 }
@@ -374,7 +376,7 @@ fn case_of_one(generator: Generator, header: &Header, body: &[u8]) -> Result<Cas
     let instance = builder.instantiate(module, None, 0);
     let mut calls = header.calls();
     add_calls(&mut builder, instance, generated.plan, &mut calls);
-    add_endless_call(&mut builder, instance, &mut calls);
+    add_endless_call(&mut builder, &[instance], &mut calls);
     Ok(builder.finish())
 }
 
@@ -391,10 +393,19 @@ fn case_of_two_instances(
     let mut builder = CaseBuilder::new(settings);
     let module = builder.module(Module::from_wasm(&generated.wasm, None)?);
     let first = builder.instantiate(module, None, 0);
-    add_calls(&mut builder, first, plan, &mut rng);
+    // The interrupt comes in whichever instance has ticked often enough.
+    let turned = generator == Generator::Interrupts && rng.percent(50);
+    if !turned {
+        add_calls(&mut builder, first, plan, &mut rng);
+    }
     let second = builder.instantiate(module, None, 0);
     add_calls(&mut builder, second, plan, &mut rng);
-    add_calls(&mut builder, first, plan.half(), &mut rng);
+    if turned {
+        add_calls(&mut builder, first, plan, &mut rng);
+    }
+    let again = if turned { second } else { first };
+    add_calls(&mut builder, again, plan.half(), &mut rng);
+    add_endless_call(&mut builder, &[second, first], &mut rng);
     Ok(builder.finish())
 }
 
@@ -430,6 +441,7 @@ fn case_of_two_modules(
     let second = builder.instantiate(second, None, 0);
     add_calls(&mut builder, second, second_plan, &mut calls);
     add_calls(&mut builder, first, first_plan, &mut calls);
+    add_endless_call(&mut builder, &[second, first], &mut calls);
     Ok(builder.finish())
 }
 

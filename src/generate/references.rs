@@ -66,6 +66,7 @@ pub(super) fn module(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::module::SegmentMode;
 
     #[test]
     fn programs_are_valid() {
@@ -104,6 +105,68 @@ mod tests {
         for count in [gets, sets, bulk] {
             assert!(count > 30, "{gets} {sets} {bulk}");
         }
+    }
+
+    #[test]
+    fn functions_that_tables_grew_by_are_called() {
+        // By what comes right behind `table.size - n`.
+        let (mut called, mut beyond) = (0, 0);
+        for seed in 0..2_000 {
+            let wasm = program::module(Beyond::all_if(false), false, &mut Source::new(&[], seed));
+            let text = wasmprinter::print_bytes(&wasm).expect("valid");
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            for window in lines.windows(4) {
+                let size = window[0].starts_with("table.size");
+                called += u32::from(
+                    size && window[2] == "i32.sub" && window[3].starts_with("call_indirect"),
+                );
+                beyond += u32::from(size && window[1].starts_with("call_indirect"));
+            }
+        }
+        assert!(called > 50 && beyond > 0, "{called} {beyond}");
+    }
+
+    #[test]
+    fn segments_that_are_gone_are_copied_from_at_times() {
+        let (mut passive, mut active, mut declared) = (0, 0, 0);
+        for seed in 0..2_000 {
+            let wasm = program::module(Beyond::all_if(false), false, &mut Source::new(&[], seed));
+            let module = crate::case::Module::from_wasm(&wasm, None).expect("valid");
+            for segment in copied_from(&wasm) {
+                match &module.elements[segment].mode {
+                    SegmentMode::Passive => passive += 1,
+                    SegmentMode::Active { .. } => active += 1,
+                    SegmentMode::Declared => declared += 1,
+                }
+            }
+        }
+        let all = passive + active + declared;
+        assert!(active > 20 && declared > 2, "{active} {declared}");
+        assert!((active + declared) * 6 < all, "{active} {declared} {all}");
+    }
+
+    /// The segments that instructions `table.init` of a module name.
+    fn copied_from(wasm: &[u8]) -> Vec<usize> {
+        let text = wasmprinter::print_bytes(wasm).expect("valid");
+        let lines = text.lines().map(str::trim);
+        let inits = lines.filter_map(|line| line.strip_prefix("table.init "));
+        let segments = inits.filter_map(|operands| operands.split(' ').next_back()?.parse().ok());
+        segments.collect()
+    }
+
+    #[test]
+    fn the_host_calls_functions_in_tail_position() {
+        let mut called = 0;
+        for seed in 0..1_000 {
+            let wasm = program::module(Beyond::all_if(true), false, &mut Source::new(&[], seed));
+            let module = crate::case::Module::from_wasm(&wasm, None).expect("valid");
+            let mut imports = module.imports.iter();
+            if let Some(position) = imports.position(|import| import.name == "call") {
+                let text = wasmprinter::print_bytes(&wasm).expect("valid");
+                called += text.matches(&format!("return_call {position}\n")).count();
+            }
+        }
+        assert!(called > 20, "{called}");
     }
 
     #[test]

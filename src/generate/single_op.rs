@@ -6,6 +6,7 @@
 //! compilers treat it differently: operands from memory, from parameters, constant on either side,
 //! and results that are used at once by another instruction or by a branch.
 
+mod bulk;
 mod memory;
 mod tables;
 mod values;
@@ -22,10 +23,16 @@ pub(super) fn module(
     source: &mut Source<'_>,
     settings: &Settings,
 ) -> Result<Generated, GenerateError> {
+    // How memories are addressed and how many there are matters to bulk instructions most.
+    let accesses = match (beyond.memory64, beyond.multi_memory) {
+        (false, false) => 10..15,
+        (true, true) => 10..12,
+        _ => 10..13,
+    };
     let wasm = match source.below(20) {
         0..=9 => values::module(beyond, source),
-        10..=14 => memory::accesses(beyond, source),
-        15 => memory::bulk(beyond, source),
+        what if accesses.contains(&what) => memory::accesses(beyond, source),
+        10..=15 => bulk::module(beyond, source),
         16..=17 => tables::calls(beyond, source),
         _ => tables::accesses(source),
     };

@@ -260,10 +260,11 @@ impl Sketch {
         self.elements.len() - 1
     }
 
-    /// Declares functions, so that `ref.func` may name them.
-    pub fn declare_elements(&mut self, functions: &[u32]) {
+    /// Declares functions, so that `ref.func` may name them, by an element segment.
+    pub fn declare_elements(&mut self, functions: &[u32]) -> u32 {
         self.elements
             .declared(Elements::Functions(Cow::Borrowed(functions)));
+        self.elements.len() - 1
     }
 
     /// Writes bytes to memory 0 at instantiation, which is addressed by i32.

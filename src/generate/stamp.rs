@@ -14,7 +14,7 @@ pub const MAGIC: [u8; 4] = *b"\x8fplx";
 /// The version of the way from bytes to cases. To be raised by one in every commit after which some
 /// input makes another case than before, be it by a change of a generator, of the head's layout,
 /// of a weight, or by a new version of wasm-smith: a test in this file fails until that is done.
-pub const DECODER_VERSION: u32 = 15;
+pub const DECODER_VERSION: u32 = 16;
 
 /// Bytes of a stamp.
 pub const STAMP_BYTES: usize = 8;
@@ -79,13 +79,13 @@ mod tests {
 
     /// What the inputs of [`digest`] make in version [`DECODER_VERSION`].
     const GOLDEN: (u32, [(&str, u64); 5]) = (
-        15,
+        16,
         [
             ("wasm_smith", 11803316901572382783),
-            ("single_op", 4504666125923441042),
-            ("loops", 14339771084061901980),
-            ("interrupts", 14375854895617402879),
-            ("references", 4022670350228169846),
+            ("single_op", 4016453606585944582),
+            ("loops", 87872846231296947),
+            ("interrupts", 10245038675941893522),
+            ("references", 6062187407218973224),
         ],
     );
 

@@ -110,10 +110,13 @@ impl Activations {
         let candidates = (0..bumped)
             .map(|index| self.bump.read_u64(index * POINTER_BYTES))
             .chain(old_kept);
+        // Only while there is a frame, since what is done without one goes on until nothing is left.
+        let keeps_all = fault == Some(Fault::CollectionKeepsAll) && !roots.is_empty();
         let mut held = vec![false; roots.len()];
         for object in candidates {
             match roots.binary_search(&object) {
                 Ok(root) if !std::mem::replace(&mut held[root], true) => self.kept.push(object),
+                _ if keeps_all => self.kept.push(object),
                 _ => released.push(object),
             }
         }

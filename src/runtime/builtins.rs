@@ -13,7 +13,7 @@ use super::store::Store;
 use crate::case::module::ValType;
 use crate::score::Fault;
 use crate::translate::builtins::Builtin;
-use crate::translate::layout::{HOST_CONTEXT_MAGIC, VMCTX_MAGIC, head};
+use crate::translate::layout::{HOST_CONTEXT_MAGIC, VMCTX_MAGIC, head, interrupts};
 
 /// What a builtin returns: a register, or a trap.
 type Answer = Result<u64, TrapKind>;
@@ -50,6 +50,18 @@ pub unsafe fn call(vmctx: u64, builtin: Builtin, arguments: &[u64]) -> Result<Re
     let store = unsafe {
         &mut *std::ptr::with_exposed_provenance_mut::<Store<'_>>(word(head::STORE) as usize)
     };
+    if store.planted(Fault::InterruptsOfFirstInstance) {
+        let words = word(head::INTERRUPTS) as usize;
+        let exit = |offset: u32| {
+            let address = words + offset as usize;
+            // SAFETY: the field holds the address of such words, be they the store's or behind the vmctx.
+            unsafe { std::ptr::with_exposed_provenance::<u64>(address).read() }
+        };
+        store.note_exit((
+            exit(interrupts::EXIT_FRAME_POINTER),
+            exit(interrupts::EXIT_RETURN_ADDRESS),
+        ));
+    }
     if let Some(bytes) = store.interrupts.beyond_stack() {
         let pc = store.interrupts.exit().1;
         return Err(Stopped::BeyondStack { builtin, pc, bytes });
@@ -342,8 +354,14 @@ impl Store<'_> {
     }
 
     fn data_drop(&mut self, instance: u32, segment: u32) -> Answer {
-        if !self.planted(Fault::SegmentDropIgnored) {
+        if !self.planted(Fault::DataDropIgnored) {
             self.drop_data_segment(instance, segment);
+        }
+        let next = segment + 1;
+        if self.planted(Fault::DataDropTakesTheNextToo)
+            && (next as usize) < self.made(instance).dropped_data.len()
+        {
+            self.drop_data_segment(instance, next);
         }
         Ok(0)
     }
@@ -429,7 +447,7 @@ impl Store<'_> {
     }
 
     fn elem_drop(&mut self, instance: u32, segment: u32) -> Answer {
-        if !self.planted(Fault::SegmentDropIgnored) {
+        if !self.planted(Fault::ElementDropIgnored) {
             self.drop_element_segment(instance, segment);
         }
         Ok(0)

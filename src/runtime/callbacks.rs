@@ -157,6 +157,10 @@ impl Store<'_> {
         let case = self.case;
         self.audit_code();
         self.host.called_back();
+        if self.planted(Fault::InterruptLostAtCallback) {
+            let limit = self.interrupts.stack_limit();
+            self.interrupts.set_stack_limit(limit);
+        }
         let item = case.host_items.get(call_back.item as usize);
         let Some(HostItemKind::Func { ty, .. }) = item.map(|item| &item.kind) else {
             return;

@@ -5,14 +5,16 @@ use std::rc::Rc;
 
 use parallax_oracles::{Entity, FuncIdentity, Outcome, Owner, Reason, TrapKind, Value};
 
+use super::block::Block;
 use super::host::{HostThing, write_anyfunc};
 use super::instance::{Function, GlobalEntry, Instance, Site, TableEntry};
 use super::store::Store;
 use super::table::Table;
 use crate::case::module::{ConstExpr, ConstOp, ImportKind, SegmentMode, ValType};
 use crate::case::{ImportSource, LinkPlan};
+use crate::score::Fault;
 use crate::translate::builtins::Builtin;
-use crate::translate::layout::{definition_import, function_import};
+use crate::translate::layout::{definition_import, function_import, head, interrupts};
 
 /// Why an instance was not made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -171,8 +173,7 @@ impl<'case> Store<'case> {
         imports: Imports,
     ) -> Result<(), Reason> {
         let (module, layout) = (loaded.module, &loaded.layout);
-        let vmctx = self.heap.block(layout.size());
-        self.write_head(&vmctx, number);
+        let vmctx = self.vmctx(number, layout.size());
         for builtin in Builtin::ALL {
             vmctx.write_u64(layout.builtin(*builtin), self.builtins[*builtin as usize]);
         }
@@ -298,6 +299,23 @@ impl<'case> Store<'case> {
         Ok(())
     }
 
+    /// The block that the vmctx of an instance is to be, of so many bytes, with its head.
+    fn vmctx(&mut self, number: u32, bytes: u32) -> Block {
+        if number == 0 || !self.planted(Fault::InterruptsOfFirstInstance) {
+            let vmctx = self.heap.block(bytes);
+            self.write_head(&vmctx, number);
+            return vmctx;
+        }
+        // Words of its own lie behind all that a vmctx has.
+        let vmctx = self.heap.block(bytes + interrupts::SIZE);
+        self.write_head(&vmctx, number);
+        for word in (0..interrupts::SIZE).step_by(8) {
+            vmctx.write_u64(bytes + word, 0);
+        }
+        vmctx.write_u64(head::INTERRUPTS, vmctx.address_of(bytes));
+        vmctx
+    }
+
     /// Points the import records of an instance at the definitions of what it imports.
     fn import_definitions(&self, instance: &Instance<'case>) {
         let (vmctx, layout) = (&instance.vmctx, &instance.loaded.layout);
@@ -396,7 +414,8 @@ impl<'case> Store<'case> {
                 let len = segment.items.len() as u32;
                 self.table_init(instance, *target, index as u32, offset, 0, len)?;
             }
-            if segment.mode != SegmentMode::Passive {
+            let dropped = segment.mode != SegmentMode::Passive;
+            if dropped && !self.planted(Fault::ActiveElementsKept) {
                 self.drop_element_segment(instance, index as u32);
             }
         }

@@ -99,6 +99,7 @@ impl Store<'_> {
             ));
         }
         self.audit_collection(&held);
+        self.check_kept(&roots, missing);
         for reference in released {
             self.release(reference);
         }
@@ -124,6 +125,28 @@ impl Store<'_> {
                 }
                 None => return self.violate("a stack map shows what is no reference".to_string()),
             }
+        }
+    }
+
+    /// What a collection leaves in the table must be what stack maps show, each once: no snapshot shows what
+    /// is kept for longer, since at the end of a step the table is emptied anyway.
+    fn check_kept(&mut self, roots: &[u64], missing: Option<u64>) {
+        let mut kept = self.activations.entries();
+        kept.sort_unstable();
+        let shown = roots.iter().filter(|root| Some(**root) != missing);
+        if shown.eq(&kept) {
+            return;
+        }
+        let twice = kept.windows(2).find(|pair| pair[0] == pair[1]);
+        let wrong = twice.map(|pair| pair[0]).or_else(|| {
+            let unknown = |reference: &&u64| roots.binary_search(reference).is_err();
+            kept.iter().find(unknown).copied()
+        });
+        if let Some(wrong) = wrong {
+            let what = self.object_text(wrong);
+            self.violate(format!(
+                "a collection kept {what} more often than the stack shows it"
+            ));
         }
     }
 

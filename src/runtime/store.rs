@@ -216,6 +216,15 @@ impl<'case> Store<'case> {
         &self.interrupts
     }
 
+    /// Takes over where wasm was left from words that are not the store's. Of a planted fault nothing is to
+    /// show but that it looks for interrupts there, and walks of frames go by this. Where no stub has
+    /// written it, the machine has told the store.
+    pub(super) fn note_exit(&self, exit: (u64, u64)) {
+        if exit.0 != 0 {
+            self.interrupts.set_exit(exit);
+        }
+    }
+
     /// The store-wide id of a type: equal for equal types.
     pub(super) fn type_id(&mut self, ty: &'case FuncType) -> u32 {
         let known = self.signatures.iter().position(|known| *known == ty);

@@ -42,6 +42,8 @@ faults! {
     FunctionRecordReadonly = "function-record-readonly",
     /// An imported global is read from the vmctx instead of through the import.
     ImportedGlobalInVmctx = "imported-global-in-vmctx",
+    /// `call_indirect` takes a table to be no larger than it was declared to be at least, though it may grow.
+    IndirectBoundIsMinimum = "indirect-bound-is-minimum",
     /// i32 arguments of builtins are sign-extended.
     SignExtendBuiltinArguments = "sign-extend-builtin-arguments",
     /// `memory.fill` fills one byte too few.
@@ -52,6 +54,11 @@ faults! {
     SwapTrapKinds = "swap-trap-kinds",
     /// Loop headers do not look at the interrupt word.
     NoInterruptCheck = "no-interrupt-check",
+    /// Instances behind the first look for interrupts, and for the stack limit, in words that nobody sets.
+    InterruptsOfFirstInstance = "interrupts-of-first-instance",
+    /// When a function returns that the host has called, the stack limit is set again, and with it an
+    /// interrupt is lost that was asked for meanwhile.
+    InterruptLostAtCallback = "interrupt-lost-at-callback",
     /// Functions do not look whether there is enough stack.
     NoStackCheck = "no-stack-check",
     /// Functions trap when an eighth of the stack is used.
@@ -66,8 +73,14 @@ faults! {
     MemoryBaseReadonly = "memory-base-readonly",
     /// `memory.copy` copies forwards even where the ranges overlap the other way.
     MemoryCopyForwards = "memory-copy-forwards",
-    /// `elem.drop` and `data.drop` do nothing.
-    SegmentDropIgnored = "segment-drop-ignored",
+    /// `elem.drop` does nothing.
+    ElementDropIgnored = "element-drop-ignored",
+    /// `data.drop` does nothing.
+    DataDropIgnored = "data-drop-ignored",
+    /// `data.drop` drops the segment behind the one that it names as well.
+    DataDropTakesTheNextToo = "data-drop-takes-the-next-too",
+    /// Element segments that are active or declared are not dropped at instantiation.
+    ActiveElementsKept = "active-elements-kept",
     /// An imported function is called with the caller's vmctx.
     ImportCalledWithOwnVmctx = "import-called-with-own-vmctx",
     /// An imported function gets its own vmctx as the caller's.
@@ -78,8 +91,16 @@ faults! {
     TailCallWithOwnVmctx = "tail-call-with-own-vmctx",
     /// Loads and stores go to the first memory, whichever they name.
     AccessOfFirstMemory = "access-of-first-memory",
-    /// Of an address of 64 bits, `memory.fill`, `memory.copy` and `memory.init` get the lower half.
+    /// Of an address of 64 bits, `memory.fill`, `memory.copy` and `memory.init` get the lower half, unless memories
+    /// of both widths are involved.
     AddressOfBulkCut = "address-of-bulk-cut",
+    /// Of a length of 64 bits, `memory.fill` and `memory.copy` get the lower half.
+    LengthOfBulkCut = "length-of-bulk-cut",
+    /// Of what a memory is to grow by, in 64 bits, `memory.grow` gets the lower half.
+    Growth64Cut = "growth64-cut",
+    /// Of the address of 64 bits, `memory.copy` between memories of both widths gets the lower half, as if the other
+    /// address and the length said how wide all are.
+    MixedCopyAddressCut = "mixed-copy-address-cut",
     /// Relaxed multiplication and addition round in between.
     RelaxedMaddRoundsTwice = "relaxed-madd-rounds-twice",
     /// There is no read barrier.
@@ -129,6 +150,8 @@ faults! {
     CallbackResultNotCounted = "callback-result-not-counted",
     /// Sweeping forgets the bump region.
     SweepForgetsBump = "sweep-forgets-bump",
+    /// A collection while wasm is running releases nothing.
+    CollectionKeepsAll = "collection-keeps-all",
     /// `table.fill` on externrefs copies without counting.
     TableFillNoCount = "table-fill-no-count",
     /// `table.init` on externrefs copies without counting.
@@ -165,6 +188,7 @@ impl Fault {
             | Fault::SkipSignatureCheck
             | Fault::SkipNullCheck
             | Fault::FunctionRecordReadonly
+            | Fault::IndirectBoundIsMinimum
             | Fault::ImportedGlobalInVmctx
             | Fault::SignExtendBuiltinArguments
             | Fault::NoInterruptCheck
@@ -181,6 +205,9 @@ impl Fault {
             | Fault::TailCallWithOwnVmctx
             | Fault::AccessOfFirstMemory
             | Fault::AddressOfBulkCut
+            | Fault::LengthOfBulkCut
+            | Fault::Growth64Cut
+            | Fault::MixedCopyAddressCut
             | Fault::RelaxedMaddRoundsTwice
             | Fault::ReadBarrierMissing
             | Fault::ReadBarrierNoIncrement
@@ -198,7 +225,12 @@ impl Fault {
             | Fault::ParameterNotInStackMap
             | Fault::ResultNotInStackMap => Layer::Translation,
             Fault::MemoryCopyForwards
-            | Fault::SegmentDropIgnored
+            | Fault::ElementDropIgnored
+            | Fault::DataDropIgnored
+            | Fault::DataDropTakesTheNextToo
+            | Fault::ActiveElementsKept
+            | Fault::InterruptsOfFirstInstance
+            | Fault::InterruptLostAtCallback
             | Fault::StaticGrowthUntold
             | Fault::SlowPathNoInsert
             | Fault::StackMapIgnored
@@ -207,6 +239,7 @@ impl Fault {
             | Fault::HandedOverOneByOne
             | Fault::CallbackResultNotCounted
             | Fault::SweepForgetsBump
+            | Fault::CollectionKeepsAll
             | Fault::TableFillNoCount
             | Fault::TableInitNoCount
             | Fault::TableCopyNoCount

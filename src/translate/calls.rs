@@ -161,6 +161,9 @@ impl Environment<'_> {
         ty: u32,
         index: ir::Value,
     ) -> Callee {
+        if self.planted(Fault::IndirectBoundIsMinimum) {
+            self.check_initial_bound(builder, table, index);
+        }
         let (element, element_flags) = self.element_address(builder, table, index);
         let record = builder.ins().load(types::I64, element_flags, element, 0);
         if !self.planted(Fault::SkipNullCheck) {
@@ -195,6 +198,19 @@ impl Environment<'_> {
             .ins()
             .load(types::I64, flags, record, anyfunc::VMCTX as i32);
         Callee { address, vmctx }
+    }
+
+    /// Traps if a table that may grow had no such element when it was made: a planted fault.
+    fn check_initial_bound(&self, builder: &mut FunctionBuilder<'_>, table: u32, index: ir::Value) {
+        let ty = self.module.tables[table as usize];
+        if ty.max == Some(ty.min) {
+            return;
+        }
+        let bound = builder.ins().iconst(types::I32, ty.min as i64);
+        let beyond = builder
+            .ins()
+            .icmp(IntCC::UnsignedGreaterThanOrEqual, index, bound);
+        builder.ins().trapnz(beyond, ir::TrapCode::TableOutOfBounds);
     }
 
     /// Results that are externrefs must be found by collections for as long as they are live;

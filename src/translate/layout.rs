@@ -57,6 +57,8 @@ pub mod interrupts {
     pub const EXIT_FRAME_POINTER: u32 = 8;
     /// `usize`: the address in wasm code to which that call returns.
     pub const EXIT_RETURN_ADDRESS: u32 = 16;
+    /// Bytes of these fields.
+    pub const SIZE: u32 = 24;
 }
 
 /// Fields of `VmActivationsTable`.

@@ -152,6 +152,10 @@ impl Environment<'_> {
             Builtin::memory64_grow,
         ];
         let (builtin, index) = self.memory_variant(pos, index, variants);
+        let delta = match builtin {
+            Builtin::memory64_grow => self.planted_cut(pos, Fault::Growth64Cut, delta),
+            _ => delta,
+        };
         let call = self.call_builtin(pos, builtin, &[delta, index]);
         pos.func.dfg.first_result(call)
     }
@@ -192,9 +196,12 @@ impl Environment<'_> {
         } else {
             len
         };
-        let dst = match memory64 {
-            true => self.planted_cut(pos, dst),
-            false => dst,
+        let (dst, len) = match memory64 {
+            true => (
+                self.planted_cut(pos, Fault::AddressOfBulkCut, dst),
+                self.planted_cut(pos, Fault::LengthOfBulkCut, len),
+            ),
+            false => (dst, len),
         };
         self.call_builtin(pos, builtin, &[index, dst, value, len]);
     }
@@ -213,14 +220,16 @@ impl Environment<'_> {
         let builtin = match wide {
             [false, false] => Builtin::memory_copy,
             _ => {
+                let address = match wide[0] == wide[1] {
+                    true => Fault::AddressOfBulkCut,
+                    false => Fault::MixedCopyAddressCut,
+                };
                 // The length is of the narrower of the two types.
-                for at in [1, 3, 4] {
+                for (at, fault) in [(1, address), (3, address), (4, Fault::LengthOfBulkCut)] {
                     if pos.func.dfg.value_type(args[at]) == types::I32 {
                         args[at] = pos.ins().uextend(types::I64, args[at]);
                     }
-                    if at < 4 {
-                        args[at] = self.planted_cut(pos, args[at]);
-                    }
+                    args[at] = self.planted_cut(pos, fault, args[at]);
                 }
                 Builtin::memory64_copy
             }
@@ -241,7 +250,7 @@ impl Environment<'_> {
             false => Builtin::memory_init,
         };
         let dst = match builtin {
-            Builtin::memory64_init => self.planted_cut(pos, dst),
+            Builtin::memory64_init => self.planted_cut(pos, Fault::AddressOfBulkCut, dst),
             _ => dst,
         };
         let index = pos.ins().iconst(types::I32, i64::from(index));
@@ -249,14 +258,14 @@ impl Environment<'_> {
         self.call_builtin(pos, builtin, &[index, segment, dst, src, len]);
     }
 
-    /// An address of 64 bits, or what a planted fault makes of it.
-    fn planted_cut(&self, pos: &mut FuncCursor<'_>, address: ir::Value) -> ir::Value {
-        match self.planted(Fault::AddressOfBulkCut) {
+    /// An integer of 64 bits, or what a planted fault makes of it: its lower half.
+    fn planted_cut(&self, pos: &mut FuncCursor<'_>, fault: Fault, value: ir::Value) -> ir::Value {
+        match self.planted(fault) {
             true => {
-                let low = pos.ins().ireduce(types::I32, address);
+                let low = pos.ins().ireduce(types::I32, value);
                 pos.ins().uextend(types::I64, low)
             }
-            false => address,
+            false => value,
         }
     }
 

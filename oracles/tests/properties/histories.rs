@@ -14,7 +14,7 @@ use crate::mutate::{Expected, HELD, Mutate, Pick, STATE, TRACE, TRACE_ONLY};
 const CASES: u32 = 600;
 
 /// How often each mutation must have found something to change, so that none goes untested.
-const APPLIED: u32 = 50;
+const APPLIED: u32 = 25;
 
 fn history() -> impl Strategy<Value = History> {
     (ops(), any::<bool>()).prop_map(|(ops, held)| History::run(&ops, held))

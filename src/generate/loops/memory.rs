@@ -6,6 +6,7 @@ use super::program::sum;
 use super::statements::Writer;
 use crate::case::module::ValType;
 use crate::case::settings::MemoryStyle;
+use crate::generate::dictionary::UPPER_HALVES;
 use crate::generate::ops::{AccessCode, accesses};
 use crate::generate::sketch::{load_of, mem_arg_of, store_of};
 use crate::generate::source::Source;
@@ -184,6 +185,9 @@ impl Writer<'_> {
             }
         }
         self.index();
+        // It may not grow so far, which the answer says.
+        let too_far = self.scope.memory64 && source.percent(18);
+        self.upper_half(too_far, source);
         self.body.push(Instruction::MemoryGrow(memory));
         self.assign_pages(variable);
         if source.percent(50) {
@@ -245,17 +249,23 @@ impl Writer<'_> {
         let kind = source.below(6);
         let memory = self.memory(source);
         let length = source.below(64);
-        // Outside, but not without the upper half; seldom, since it ends everything.
-        let outside = self.scope.memory64 && source.percent(8);
+        // An address outside or a length that is too large, but not without the upper half; seldom, since it
+        // ends everything.
+        let (outside, too_long) = match self.scope.memory64.then(|| source.below(32)) {
+            Some(0..=2) => (true, false),
+            Some(3) => (false, true),
+            _ => (false, false),
+        };
         match kind {
             0..=2 => {
                 // Either the source lies behind the destination, or the other way round.
                 let distance = source.below(48);
                 let upwards = source.percent(50);
                 self.pointed_and(if upwards { distance } else { 0 });
-                self.beyond(outside);
+                self.upper_half(outside, source);
                 self.pointed_and(if upwards { 0 } else { distance });
                 self.length(length);
+                self.upper_half(too_long, source);
                 self.body.push(Instruction::MemoryCopy {
                     src_mem: self.memory(source),
                     dst_mem: memory,
@@ -263,14 +273,15 @@ impl Writer<'_> {
             }
             3 | 4 => {
                 self.pointed();
-                self.beyond(outside);
+                self.upper_half(outside, source);
                 self.scope.leaf(ValType::I32, &mut self.body, source);
                 self.length(length);
+                self.upper_half(too_long, source);
                 self.body.push(Instruction::MemoryFill(memory));
             }
             _ => {
                 self.pointed();
-                self.beyond(outside);
+                self.upper_half(outside, source);
                 // Longer than the segment, at times.
                 self.body.extend(&[
                     Instruction::I32Const(source.below(8) as i32),
@@ -284,11 +295,12 @@ impl Writer<'_> {
         }
     }
 
-    /// Moves the address of 64 bits on top of the stack outside, if it is to be there.
-    fn beyond(&mut self, outside: bool) {
-        if outside {
+    /// Makes the integer of 64 bits on top of the stack too large by its upper half, if it is to be.
+    fn upper_half(&mut self, too_large: bool, source: &mut Source<'_>) {
+        if too_large {
+            let upper = *source.pick(&UPPER_HALVES);
             self.body
-                .extend(&[Instruction::I64Const(1 << 32), Instruction::I64Or]);
+                .extend(&[Instruction::I64Const(upper), Instruction::I64Or]);
         }
     }
 

@@ -129,16 +129,41 @@ impl Writer<'_> {
         self.have_called(call_back, source);
     }
 
+    /// Has the host call a function that is there for that, by a tail call, if that returns what this one
+    /// does. Says whether there is one.
+    pub(super) fn tail_call_back(&mut self, source: &mut Source<'_>) -> bool {
+        let returns = self.returns;
+        let fits = |call_back: &CallBack| call_back.signature.1 == returns;
+        let call_back = self.program.call_back.filter(fits);
+        let (Some(call_back), [_, ..]) = (call_back, &self.program.callbacks[..]) else {
+            return false;
+        };
+        let callback = *source.pick(&self.program.callbacks);
+        if !self.affords(callback.work) || source.percent(50) {
+            return false;
+        }
+        self.spend(callback.work);
+        self.body.push(Instruction::RefFunc(callback.function));
+        self.arguments_of_callback(call_back, source);
+        self.body.push(Instruction::ReturnCall(call_back.function));
+        true
+    }
+
     /// Has the host call the function on top of the operand stack, and takes what it returns.
     fn have_called(&mut self, call_back: CallBack, source: &mut Source<'_>) {
+        self.arguments_of_callback(call_back, source);
+        self.body.push(Instruction::Call(call_back.function));
+        self.consume(call_back.signature.1, source);
+    }
+
+    /// Writes what is passed on to the function that the host is to call.
+    fn arguments_of_callback(&mut self, call_back: CallBack, source: &mut Source<'_>) {
         self.spend(2);
         if source.percent(NEW_PERCENT) {
             self.new_arguments(call_back.signature.0, source);
         } else {
             self.arguments(call_back.signature.0, source);
         }
-        self.body.push(Instruction::Call(call_back.function));
-        self.consume(call_back.signature.1, source);
     }
 
     /// Writes arguments of which all objects are new, so that nothing holds them but the call.

@@ -294,9 +294,13 @@ impl Writer<'_> {
         self.body.push(Instruction::End);
     }
 
-    /// Writes a tail call of a function that returns what this one does, directly or through a table.
+    /// Writes a tail call of a function that returns what this one does, directly, through a table or by the
+    /// host.
     /// Says whether there is one.
     pub(super) fn tail_call(&mut self, source: &mut Source<'_>) -> bool {
+        if self.tail_call_back(source) {
+            return true;
+        }
         let returns = self.returns;
         let fits = |callee: &Callee| callee.signature.1 == returns;
         if !self.leaf && source.percent(40) {

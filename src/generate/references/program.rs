@@ -62,6 +62,8 @@ pub(super) struct Callee {
 pub(super) struct Table {
     pub(super) index: u32,
     pub(super) size: u32,
+    /// Whether it has a maximum, not far above that.
+    pub(super) limited: bool,
 }
 
 /// Slots of a function table that hold, at first, functions of one type.
@@ -73,7 +75,7 @@ pub(super) struct Slots {
     pub(super) callee: Callee,
 }
 
-/// A passive element segment.
+/// An element segment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
     pub(super) index: u32,
@@ -101,8 +103,13 @@ pub(super) struct Program {
     pub(super) constants: Vec<u32>,
     /// A funcref global.
     pub(super) function_global: u32,
+    /// Passive segments.
     pub(super) object_segments: Vec<Segment>,
     pub(super) function_segments: Vec<Segment>,
+    /// Segments that are active or declared, which are dropped when the program is instantiated; none that
+    /// has nothing in it.
+    pub(super) gone_object_segments: Vec<Segment>,
+    pub(super) gone_function_segments: Vec<Segment>,
     pub(super) callees: Vec<Callee>,
     /// Functions that `ref.func` may name.
     pub(super) named: Vec<u32>,
@@ -173,6 +180,8 @@ impl Program {
             function_global: 0,
             object_segments: Vec::new(),
             function_segments: Vec::new(),
+            gone_object_segments: Vec::new(),
+            gone_function_segments: Vec::new(),
             callees,
             named: vec![make, take, collect],
             slots: Vec::new(),
@@ -221,7 +230,12 @@ impl Program {
             };
             let maximum = source.percent(40).then(|| size + source.below(6));
             let index = self.sketch.table(origin, element, size, maximum);
-            tables.push(Table { index, size });
+            let limited = maximum.is_some();
+            tables.push(Table {
+                index,
+                size,
+                limited,
+            });
         }
     }
 
@@ -264,9 +278,13 @@ impl Program {
         for _ in 0..source.below(3) {
             let table = *source.pick(&self.object_tables);
             let items = self.constant_objects(table.size, source);
-            let offset = source.below(table.size - items.len() as u32 + 1);
+            let length = items.len() as u32;
+            let offset = source.below(table.size - length + 1);
             let target = Some((table.index, offset));
-            self.sketch.elements_of(E, target, items);
+            let index = self.sketch.elements_of(E, target, items);
+            if length > 0 {
+                self.gone_object_segments.push(Segment { index, length });
+            }
         }
     }
 
@@ -294,7 +312,9 @@ impl Program {
             });
         }
         let functions: Vec<u32> = leaves.iter().map(|leaf| leaf.function).collect();
-        self.sketch.declare_elements(&functions);
+        let index = self.sketch.declare_elements(&functions);
+        let length = functions.len() as u32;
+        self.gone_function_segments.push(Segment { index, length });
         self.named = functions;
 
         let table = self.function_tables[0];
@@ -305,7 +325,9 @@ impl Program {
                 break;
             }
             let items = vec![leaf.function; count as usize];
-            self.sketch.active_elements(table.index, first, &items);
+            let index = self.sketch.active_elements(table.index, first, &items);
+            let length = count;
+            self.gone_function_segments.push(Segment { index, length });
             self.slots.push(Slots {
                 table: table.index,
                 first,

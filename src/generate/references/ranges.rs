@@ -2,10 +2,14 @@
 
 use wasm_encoder::Instruction;
 
-use super::program::{Segment, Table, null};
+use super::program::{Table, null};
 use super::statements::Writer;
 use crate::case::module::ValType;
 use crate::generate::source::Source;
+
+/// How many of 100 times `table.init` names a segment that is gone, for tables of objects and of functions. The
+/// latter are rare.
+const GONE_PERCENT: (u32, u32) = (10, 30);
 
 impl Writer<'_> {
     /// The start and length of a range within `size`.
@@ -74,17 +78,36 @@ impl Writer<'_> {
         ]);
     }
 
-    /// `table.init`, at times followed by `elem.drop`, after which only nothing can be copied.
+    /// `table.init`, at times followed by `elem.drop`, after which only nothing can be copied. Of segments
+    /// that are active or declared only nothing can be copied from the start.
     pub(super) fn init(&mut self, source: &mut Source<'_>) {
         let of_functions = !self.leaf && source.percent(20);
-        let (table, segment): (Table, Segment) = if of_functions {
-            let tables = &self.program.function_tables;
+        let gone = source.percent(match of_functions {
+            true => GONE_PERCENT.1,
+            false => GONE_PERCENT.0,
+        });
+        let program = &*self.program;
+        let (table, passive, dropped) = if of_functions {
+            let tables = &program.function_tables;
             let table = *tables.last().unwrap_or(&tables[0]);
-            (table, *source.pick(&self.program.function_segments))
+            (
+                table,
+                &program.function_segments,
+                &program.gone_function_segments,
+            )
         } else {
             let table = self.object_table(source);
-            (table, *source.pick(&self.program.object_segments))
+            (
+                table,
+                &program.object_segments,
+                &program.gone_object_segments,
+            )
         };
+        let segments = match gone && !dropped.is_empty() {
+            true => dropped,
+            false => passive,
+        };
+        let segment = *source.pick(segments);
         let (src, length) = Self::range(segment.length.min(table.size), source);
         let dst = source.below(table.size - length + 1);
         self.start(table, dst, length, source);
@@ -131,6 +154,52 @@ impl Writer<'_> {
         {
             self.use_last(table, source);
         }
+    }
+
+    /// Calls what a table of functions has just grown by.
+    ///
+    /// ```text
+    /// function; n; table.grow; number = it
+    /// arguments; table.size - 1 or n; call_indirect
+    /// ```
+    pub(super) fn call_grown(&mut self, source: &mut Source<'_>) {
+        let tables = &self.program.function_tables;
+        let table = *source.pick(tables);
+        // It may not have grown, where there is a maximum: its last slot is any then.
+        let table = match tables.iter().find(|table| !table.limited) {
+            Some(other) if table.limited => *other,
+            _ => table,
+        };
+        let callee = source.pick(&self.program.slots).callee;
+        if !self.affords(callee.work) {
+            return self.collect();
+        }
+        self.spend(callee.work);
+        if source.percent(10) {
+            // Null or of another type, which the call must see.
+            self.function(source);
+        } else {
+            self.body.push(Instruction::RefFunc(callee.function));
+        }
+        let grown = source.range(1, 2);
+        let number = *source.pick(&self.numbers);
+        self.body.extend(&[
+            Instruction::I32Const(grown as i32),
+            Instruction::TableGrow(table.index),
+            Instruction::LocalSet(number),
+        ]);
+        self.arguments(callee.signature.0, source);
+        let from_the_end = match source.below(20) {
+            0 => 0,
+            1..=13 => 1,
+            _ => grown,
+        };
+        self.last_slots(table, from_the_end);
+        self.body.push(Instruction::CallIndirect {
+            type_index: callee.ty,
+            table_index: table.index,
+        });
+        self.consume(callee.signature.1, source);
     }
 
     /// Reads or sets the last element of a table.

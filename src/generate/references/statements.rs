@@ -11,6 +11,9 @@ use crate::generate::source::{PieceKind, Source};
 /// Bytes of code beyond which a function gets no further statements.
 const MOST_CODE: usize = 72;
 
+/// How many of 100 indirect calls are of what a table has just grown by.
+const GROWN_PERCENT: u32 = 45;
+
 /// What makes an i32 of a number or vector, if it is none.
 fn narrowed(ty: ValType) -> Option<Instruction<'static>> {
     match ty {
@@ -261,6 +264,9 @@ impl<'p> Writer<'p> {
     fn call_indirect(&mut self, source: &mut Source<'_>) {
         if self.leaf || self.program.slots.is_empty() {
             return self.collect();
+        }
+        if source.percent(GROWN_PERCENT) {
+            return self.call_grown(source);
         }
         let slots = *source.pick(&self.program.slots);
         if !self.affords(slots.callee.work) {

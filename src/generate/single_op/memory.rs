@@ -5,6 +5,7 @@ use wasm_encoder::{BlockType, ConstExpr, Instruction};
 use crate::case::module::{MemoryType, ValType};
 use crate::case::settings::MemoryStyle;
 use crate::generate::beyond::Beyond;
+use crate::generate::dictionary::UPPER_HALVES;
 use crate::generate::expr::Scope;
 use crate::generate::ops::{ACCESSES, Access, AccessCode};
 use crate::generate::sketch::{
@@ -14,7 +15,10 @@ use crate::generate::source::Source;
 use parallax_oracles::Value;
 
 /// Bytes of a page.
-const PAGE: u32 = 0x1_0000;
+pub(super) const PAGE: u32 = 0x1_0000;
+
+/// How many of 100 lengths and numbers of pages of 64 bits are too large by their upper half alone.
+const UPPER_PERCENT: u32 = 18;
 
 /// Parameters of the functions here: an i32 and an i64 to make addresses from, and a value.
 const A: u32 = 0;
@@ -23,24 +27,34 @@ const VALUE: u32 = 2;
 
 /// A memory of the module.
 #[derive(Clone, Copy)]
-struct Memory {
-    index: u32,
+pub(super) struct Memory {
+    pub(super) index: u32,
     /// Its size.
-    pages: u32,
+    pub(super) pages: u32,
     /// Whether it is addressed by i64.
-    memory64: bool,
+    pub(super) memory64: bool,
 }
 
 impl Memory {
     /// Makes an address, a length or a number of pages of the i32 on top of the stack.
-    fn index(self, body: &mut Body) {
+    pub(super) fn index(self, body: &mut Body) {
         if self.memory64 {
             body.push(Instruction::I64ExtendI32U);
         }
     }
 
+    /// Makes a length or a number of pages of the i32 on top of the stack. One of 64 bits is at times
+    /// too large, by its upper half alone.
+    pub(super) fn amount(self, body: &mut Body, source: &mut Source<'_>) {
+        self.index(body);
+        if self.memory64 && source.percent(UPPER_PERCENT) {
+            let upper = *source.pick(&UPPER_HALVES);
+            body.extend(&[Instruction::I64Const(upper), Instruction::I64Or]);
+        }
+    }
+
     /// The type of addresses.
-    fn index_type(self) -> ValType {
+    pub(super) fn index_type(self) -> ValType {
         match self.memory64 {
             true => ValType::I64,
             false => ValType::I32,
@@ -74,11 +88,17 @@ pub(super) fn accesses(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
 }
 
 /// Adds memories with something in them, imported ones first.
-fn memories(sketch: &mut Sketch, beyond: Beyond, source: &mut Source<'_>) -> Vec<Memory> {
+pub(super) fn memories(
+    sketch: &mut Sketch,
+    beyond: Beyond,
+    source: &mut Source<'_>,
+) -> Vec<Memory> {
     let count = match beyond.multi_memory {
         true => source.range(2, 3),
         false => 1,
     };
+    // The first two are then addressed in different ways.
+    let mixed = count > 1 && beyond.memory64 && source.percent(50);
     sketch.draw_more(source);
     let mut memories: Vec<Memory> = Vec::new();
     let mut imported = true;
@@ -88,25 +108,31 @@ fn memories(sketch: &mut Sketch, beyond: Beyond, source: &mut Source<'_>) -> Vec
             true => Origin::Imported,
             false => Origin::Defined,
         };
-        memories.push(memory(sketch, index, origin, beyond, source));
+        let memory64 = match memories.as_slice() {
+            [first] if mixed => !first.memory64,
+            _ => beyond.memory64 && source.percent(if mixed { 50 } else { 75 }),
+        };
+        let computed = beyond.extended_const;
+        memories.push(memory(sketch, index, origin, memory64, computed, source));
     }
     memories
 }
 
 /// One of the memories. Nothing is drawn where there is no choice.
-fn some(memories: &[Memory], source: &mut Source<'_>) -> Memory {
+pub(super) fn some(memories: &[Memory], source: &mut Source<'_>) -> Memory {
     match memories {
         [only] => *only,
         several => *source.pick(several),
     }
 }
 
-/// Adds a memory with something in it.
+/// Adds a memory with something in it, at addresses that are constants or computed.
 fn memory(
     sketch: &mut Sketch,
     index: u32,
     origin: Origin,
-    beyond: Beyond,
+    memory64: bool,
+    computed: bool,
     source: &mut Source<'_>,
 ) -> Memory {
     // The last is as many as are reserved for a small memory.
@@ -117,7 +143,6 @@ fn memory(
         1 => Some(u64::from(pages)),
         _ => Some(u64::from(pages + source.below(4))),
     };
-    let memory64 = beyond.memory64 && source.percent(75);
     let ty = MemoryType {
         min: u64::from(pages),
         max: maximum,
@@ -137,7 +162,7 @@ fn memory(
             true => Value::I64(i64::from(address)),
             false => Value::I32(address as i32),
         };
-        match beyond.extended_const {
+        match computed {
             true => computed_constant(address, &mut rng),
             false => constant_expression(address),
         }
@@ -407,10 +432,10 @@ fn function(sketch: &mut Sketch, what: &Access, memories: &[Memory], source: &mu
     sketch.add(&params, &results, body);
 }
 
-/// Emits a growth by little, whose result is dropped.
+/// Emits a growth by little, or by far too much, whose result is dropped.
 fn grow(memory: Memory, body: &mut Body, source: &mut Source<'_>) {
     body.push(Instruction::I32Const(source.below(3) as i32));
-    memory.index(body);
+    memory.amount(body, source);
     body.extend(&[Instruction::MemoryGrow(memory.index), Instruction::Drop]);
 }
 
@@ -463,143 +488,4 @@ fn walk(
         &[what.value],
         body,
     );
-}
-
-/// A module about bulk memory instructions and the size of the memory.
-pub(super) fn bulk(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
-    let mut sketch = Sketch::default();
-    let memories = memories(&mut sketch, beyond, source);
-    let length = source.below(40);
-    let mut bytes = vec![0; length as usize];
-    source.rng().fill(&mut bytes);
-    let segment = sketch.passive_data(&bytes);
-    // Those of memories are active, and so dropped when code runs.
-    let segments = [segment, segment, segment, 0];
-
-    source.list(2, 4, |source| {
-        let mut body = Body::new(3);
-        let mut results = Vec::new();
-        let memory = some(&memories, source);
-        match source.below(8) {
-            0 | 1 => {
-                near(A, memory, &mut body, source);
-                body.push(Instruction::LocalGet(B));
-                count(&mut body, source);
-                memory.index(&mut body);
-                body.push(Instruction::MemoryFill(memory.index));
-            }
-            2 | 3 => {
-                let mut from = memory;
-                if source.percent(50) {
-                    overlapping(memory, &mut body, source);
-                } else {
-                    from = some(&memories, source);
-                    near(A, memory, &mut body, source);
-                    near(B, from, &mut body, source);
-                }
-                count(&mut body, source);
-                if from.memory64 {
-                    memory.index(&mut body);
-                }
-                body.push(Instruction::MemoryCopy {
-                    src_mem: from.index,
-                    dst_mem: memory.index,
-                });
-            }
-            4 | 5 => {
-                near(A, memory, &mut body, source);
-                body.extend(&[
-                    Instruction::LocalGet(B),
-                    Instruction::I32Const(length as i32 + 2),
-                    Instruction::I32RemU,
-                ]);
-                count(&mut body, source);
-                body.push(Instruction::MemoryInit {
-                    mem: memory.index,
-                    data_index: *source.pick(&segments),
-                });
-            }
-            6 => {
-                if source.percent(40) {
-                    body.push(Instruction::DataDrop(*source.pick(&segments)));
-                }
-                body.push(Instruction::LocalGet(A));
-                if source.percent(70) {
-                    body.extend(&[Instruction::I32Const(3), Instruction::I32And]);
-                }
-                memory.index(&mut body);
-                body.push(Instruction::MemoryGrow(memory.index));
-                body.push(Instruction::MemorySize(memory.index));
-                results = vec![memory.index_type(); 2];
-            }
-            _ => {
-                body.push(Instruction::MemorySize(memory.index));
-                body.push(Instruction::DataDrop(segment));
-                results = vec![memory.index_type()];
-            }
-        }
-        sketch.add(&[ValType::I32; 3], &results, body);
-    });
-    sketch.finish()
-}
-
-/// Emits an address from a parameter: as it is, low, or around the end.
-fn near(param: u32, memory: Memory, body: &mut Body, source: &mut Source<'_>) {
-    let pages = memory.pages;
-    // Where the sum with a length wraps, or would be inside without the upper half.
-    let upper = match memory.memory64 && source.percent(25) {
-        true => *source.pick(&[-1, 1 << 32, 1 << 32, 1 << 40, i64::MIN]),
-        false => 0,
-    };
-    if upper == -1 {
-        let short = i64::from(source.below(9));
-        body.push(Instruction::I64Const(-1 - short));
-        return;
-    }
-    body.push(Instruction::LocalGet(param));
-    match source.below(6) {
-        0 => {}
-        1 | 2 => {
-            body.extend(&[Instruction::I32Const(0x3f), Instruction::I32And]);
-        }
-        _ => {
-            body.extend(&[
-                Instruction::I32Const(31),
-                Instruction::I32And,
-                Instruction::I32Const((pages * PAGE) as i32 - 28),
-                Instruction::I32Add,
-            ]);
-        }
-    }
-    memory.index(body);
-    if upper != 0 {
-        body.extend(&[Instruction::I64Const(upper), Instruction::I64Or]);
-    }
-}
-
-/// Emits a destination and a source that are less than 16 bytes apart, either way, among the bytes
-/// that the memory starts with.
-fn overlapping(memory: Memory, body: &mut Body, source: &mut Source<'_>) {
-    let pages = memory.pages;
-    let data = *source.pick(&[0, pages * PAGE - 64]);
-    let apart = source.range(1, 31) as i32 - 16;
-    for start in [data as i32 + 16 + apart, data as i32 + 16] {
-        body.extend(&[
-            Instruction::LocalGet(A),
-            Instruction::I32Const(7),
-            Instruction::I32And,
-            Instruction::I32Const(start),
-            Instruction::I32Add,
-        ]);
-        memory.index(body);
-    }
-}
-
-/// Emits a length from the third parameter.
-fn count(body: &mut Body, source: &mut Source<'_>) {
-    body.push(Instruction::LocalGet(VALUE));
-    if source.percent(90) {
-        let mask = *source.pick(&[0, 3, 15, 31]);
-        body.extend(&[Instruction::I32Const(mask), Instruction::I32And]);
-    }
 }

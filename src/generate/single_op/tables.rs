@@ -56,6 +56,9 @@ const SIGNATURES_OF_TAIL_CALLS: [(&[ValType], &[ValType]); 8] = [
     ),
 ];
 
+/// How many of 100 segments that are named by an instruction are gone when the module is instantiated.
+const GONE_PERCENT: u32 = 33;
+
 /// The function types among which to choose.
 fn signatures(beyond: Beyond) -> &'static [(&'static [ValType], &'static [ValType])] {
     match beyond.tail_calls {
@@ -107,34 +110,82 @@ fn functions(sketch: &mut Sketch, beyond: Beyond, source: &mut Source<'_>) -> Ve
     (0..sketch.function_count()).collect()
 }
 
-/// Puts functions at some slots of the tables, and leaves others null.
-fn fill(sketch: &mut Sketch, sizes: &[u32], functions: &[u32], source: &mut Source<'_>) {
+/// An element segment, and how many items it has.
+#[derive(Clone, Copy)]
+struct Segment {
+    index: u32,
+    length: u32,
+}
+
+/// Puts functions at some slots of the tables, and leaves others null. Returns the segments.
+fn fill(
+    sketch: &mut Sketch,
+    sizes: &[u32],
+    functions: &[u32],
+    source: &mut Source<'_>,
+) -> Vec<Segment> {
+    let mut segments = Vec::new();
     for (table, size) in sizes.iter().enumerate() {
         for _ in 0..source.range(1, 2) {
             let offset = source.below(*size + 1);
             let length = source.below(size - offset + 1);
             let items: Vec<u32> = (0..length).map(|_| *source.pick(functions)).collect();
-            sketch.active_elements(table as u32, offset, &items);
+            let index = sketch.active_elements(table as u32, offset, &items);
+            segments.push(Segment { index, length });
         }
     }
+    segments
 }
 
+/// Puts nulls at some slots of the first table, of externrefs, where there are nulls already.
+fn fill_with_null(sketch: &mut Sketch, sizes: &[u32], source: &mut Source<'_>) -> Segment {
+    let size = sizes[0];
+    let length = source.range(1, 4).min(size);
+    let offset = source.below(size - length + 1);
+    let null = ConstExpr::ref_null(HeapType::EXTERN);
+    let items = vec![null; length as usize];
+    let index = sketch.elements_of(ValType::ExternRef, Some((0, offset)), items);
+    Segment { index, length }
+}
+
+/// A table that functions are called in.
+#[derive(Clone, Copy)]
+struct Called {
+    table: u32,
+    /// The size that it starts with.
+    size: u32,
+    /// Whether it grows before calls, by functions of the type that is called.
+    grows: bool,
+}
+
+/// How many of 100 functions that call what is in a table come behind one that has it grow.
+const GROWS_PERCENT: u32 = 25;
+
 /// A module about `call_indirect`: to functions of the right type and of others, to null and past
-/// the end. With tail calls, it is mostly about those.
+/// the end, in slots that were there from the start and in those that a table has grown by. With tail
+/// calls, it is mostly about those.
 pub(super) fn calls(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
     let mut sketch = Sketch::default();
     let functions = functions(&mut sketch, beyond, source);
     let sizes = tables(&mut sketch, ValType::FuncRef, source);
     fill(&mut sketch, &sizes, &functions, source);
+    let mut named = Vec::new();
     for at in 0..source.range(2, 4) {
         let function = *source.pick(&functions);
         let ty = sketch.type_of(function);
         let signature = sketch.func_type(ty).clone();
         let table = source.below(sizes.len() as u32);
         let size = sizes[table as usize];
+        let grows = source.percent(GROWS_PERCENT);
+        let called = Called { table, size, grows };
+        if grows {
+            let grower = grower(&mut sketch, function, table, source);
+            sketch.export(&format!("grow{at}"), grower);
+            named.push(function);
+        }
 
         if beyond.tail_calls && source.percent(70) {
-            let caller = tail_caller(&mut sketch, function, (table, size), source);
+            let caller = tail_caller(&mut sketch, function, called, source);
             sketch.export(&format!("call{at}"), caller);
             continue;
         }
@@ -144,7 +195,7 @@ pub(super) fn calls(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
         for param in 1..params.len() as u32 {
             body.push(Instruction::LocalGet(param));
         }
-        element(size, &mut body, source);
+        element(called, &mut body, source);
         body.push(Instruction::CallIndirect {
             type_index: ty,
             table_index: table,
@@ -169,17 +220,32 @@ pub(super) fn calls(beyond: Beyond, source: &mut Source<'_>) -> Vec<u8> {
     if source.percent(60) {
         dispatch(&mut sketch, source);
     }
+    if !named.is_empty() {
+        sketch.declare_elements(&named);
+    }
     sketch.finish()
+}
+
+/// A function that has a table grow by a few slots with a function in them, and says what came of it.
+fn grower(sketch: &mut Sketch, function: u32, table: u32, source: &mut Source<'_>) -> u32 {
+    let mut body = Body::new(1);
+    body.push(Instruction::RefFunc(function));
+    if source.percent(40) {
+        body.push(Instruction::I32Const(source.range(1, 3) as i32));
+    } else {
+        body.extend(&[
+            Instruction::LocalGet(0),
+            Instruction::I32Const(3),
+            Instruction::I32And,
+        ]);
+    }
+    body.push(Instruction::TableGrow(table));
+    sketch.add(&[ValType::I32], &[ValType::I32], body)
 }
 
 /// A function that leaves by a tail call, of a function or of what is in a table, with some of the
 /// arguments passed on and some its own, so that it has less of them on its stack or more.
-fn tail_caller(
-    sketch: &mut Sketch,
-    function: u32,
-    (table, size): (u32, u32),
-    source: &mut Source<'_>,
-) -> u32 {
+fn tail_caller(sketch: &mut Sketch, function: u32, called: Called, source: &mut Source<'_>) -> u32 {
     let ty = sketch.type_of(function);
     let signature = sketch.func_type(ty).clone();
     let mut params = vec![ValType::I32];
@@ -200,17 +266,32 @@ fn tail_caller(
     if direct {
         body.push(Instruction::ReturnCall(function));
     } else {
-        element(size, &mut body, source);
+        element(called, &mut body, source);
         body.push(Instruction::ReturnCallIndirect {
             type_index: ty,
-            table_index: table,
+            table_index: called.table,
         });
     }
     sketch.add(&params, &signature.results, body)
 }
 
-/// Emits an index from the first parameter: around the size of the table, mostly inside.
-fn element(size: u32, body: &mut Body, source: &mut Source<'_>) {
+/// Emits an index from the first parameter: around the size of the table, mostly inside. Where it grows, mostly
+/// one of its last two slots, whatever its size is then, and at times the first beyond.
+fn element(called: Called, body: &mut Body, source: &mut Source<'_>) {
+    let Called { table, size, grows } = called;
+    if grows && source.percent(70) {
+        body.extend(&[
+            Instruction::TableSize(table),
+            Instruction::LocalGet(0),
+            Instruction::I32Const(1),
+            Instruction::I32And,
+            Instruction::I32Sub,
+        ]);
+        if source.percent(85) {
+            body.extend(&[Instruction::I32Const(1), Instruction::I32Sub]);
+        }
+        return;
+    }
     body.push(Instruction::LocalGet(0));
     match source.below(8) {
         0 => {}
@@ -280,11 +361,21 @@ pub(super) fn accesses(source: &mut Source<'_>) -> Vec<u8> {
             (element == ValType::FuncRef && source.percent(80)).then(|| *source.pick(&functions))
         })
         .collect();
+    let mut gone = Vec::new();
     if element == ValType::FuncRef {
-        fill(&mut sketch, &sizes, &functions, source);
-        sketch.declare_elements(&functions);
+        gone = fill(&mut sketch, &sizes, &functions, source);
+        gone.push(Segment {
+            index: sketch.declare_elements(&functions),
+            length: functions.len() as u32,
+        });
+    } else {
+        gone.push(fill_with_null(&mut sketch, &sizes, source));
     }
-    let segment = sketch.passive_elements(element, &items);
+    gone.retain(|segment| segment.length > 0);
+    let passive = Segment {
+        index: sketch.passive_elements(element, &items),
+        length: items.len() as u32,
+    };
     let global = sketch.global(
         Origin::Defined,
         element,
@@ -295,8 +386,8 @@ pub(super) fn accesses(source: &mut Source<'_>) -> Vec<u8> {
         sizes,
         element,
         functions,
-        segment,
-        segment_length: items.len() as u32,
+        passive,
+        gone,
         global,
     };
     source.list(2, 4, |source| {
@@ -317,8 +408,10 @@ struct Subject {
     sizes: Vec<u32>,
     element: ValType,
     functions: Vec<u32>,
-    segment: u32,
-    segment_length: u32,
+    passive: Segment,
+    /// Segments that are active or declared, so that they are dropped when the module is instantiated, and
+    /// have something in them.
+    gone: Vec<Segment>,
     global: u32,
 }
 
@@ -371,16 +464,17 @@ impl Subject {
                 });
             }
             9 | 10 => {
+                let segment = self.segment(source);
                 self.index(0, size, body, source);
-                self.index(1, self.segment_length, body, source);
+                self.index(1, segment.length, body, source);
                 self.length(body, source);
                 body.push(Instruction::TableInit {
-                    elem_index: self.segment,
+                    elem_index: segment.index,
                     table,
                 });
             }
             11 => {
-                body.push(Instruction::ElemDrop(self.segment));
+                body.push(Instruction::ElemDrop(self.segment(source).index));
                 body.push(Instruction::TableSize(table));
                 return vec![ValType::I32];
             }
@@ -405,6 +499,14 @@ impl Subject {
             }
         }
         Vec::new()
+    }
+
+    /// A segment: the passive one, or at times one that is gone.
+    fn segment(&self, source: &mut Source<'_>) -> Segment {
+        match source.percent(GONE_PERCENT) && !self.gone.is_empty() {
+            true => *source.pick(&self.gone),
+            false => self.passive,
+        }
     }
 
     /// Emits an index from a parameter: mostly inside `size`, at times the first outside.
@@ -436,5 +538,62 @@ impl Subject {
             (2, _) => Instruction::GlobalGet(self.global),
             _ => Instruction::LocalGet(3),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Module;
+    use crate::case::module::SegmentMode;
+
+    fn printed(wasm: &[u8]) -> String {
+        wasmprinter::print_bytes(wasm).expect("valid")
+    }
+
+    #[test]
+    fn segments_of_all_modes_are_named_for_tables_of_both_types() {
+        let mut counts = [[0; 3]; 2];
+        for seed in 0..1_000 {
+            let wasm = accesses(&mut Source::new(&[], seed));
+            let module = Module::from_wasm(&wasm, None).expect("valid");
+            let of_functions = module.tables[0].element == ValType::FuncRef;
+            for line in printed(&wasm).lines().map(str::trim) {
+                let named = line.starts_with("table.init ") || line.starts_with("elem.drop ");
+                let segment = line.split(' ').next_back().filter(|_| named);
+                let Some(Ok(segment)) = segment.map(str::parse::<usize>) else {
+                    continue;
+                };
+                let mode = match &module.elements[segment].mode {
+                    SegmentMode::Passive => 0,
+                    SegmentMode::Active { .. } => 1,
+                    SegmentMode::Declared => 2,
+                };
+                counts[usize::from(of_functions)][mode] += 1;
+            }
+        }
+        let [[passive, active, declared], of_functions] = counts;
+        assert!(passive > 100 && active > 50 && declared == 0, "{counts:?}");
+        assert!(of_functions.iter().all(|count| *count > 20), "{counts:?}");
+    }
+
+    #[test]
+    fn tables_grow_before_functions_in_their_last_slots_are_called() {
+        let (mut calls_of_last, mut tail_calls_of_last) = (0, 0);
+        for seed in 0..500 {
+            let beyond = Beyond::all_if(seed % 2 == 0);
+            let text = printed(&calls(beyond, &mut Source::new(&[], seed)));
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            for window in lines.windows(2) {
+                let is_last = window[0] == "i32.sub";
+                calls_of_last += u32::from(is_last && window[1].starts_with("call_indirect"));
+                tail_calls_of_last +=
+                    u32::from(is_last && window[1].starts_with("return_call_indirect"));
+            }
+        }
+        assert!(
+            calls_of_last > 80 && tail_calls_of_last > 20,
+            "{calls_of_last} {tail_calls_of_last}"
+        );
     }
 }

@@ -5,6 +5,10 @@ use wasmparser::Operator;
 
 use super::Pass;
 use super::body::Body;
+use crate::generate::dictionary::UPPER_HALVES;
+
+/// How many of 100 lengths and numbers of pages of 64 bits are too large by their upper half alone.
+const UPPER_PERCENT: u32 = 15;
 
 /// How an operand is tamed.
 #[derive(Clone, Copy)]
@@ -186,11 +190,13 @@ impl Pass<'_> {
             Tame::Bytes(wide) => {
                 let length = *self.rng.pick(&[0xf, 0xff, 0xfff]);
                 mask(body, wide, length);
+                self.upper_half(body, wide);
             }
             Tame::Elements => mask(body, false, 3),
             Tame::Growth(wide) => {
                 let most = *self.rng.pick(&[1, 3, 7]);
                 mask(body, wide, most);
+                self.upper_half(body, wide);
             }
             Tame::Element(table) => {
                 let size = self.table_minimum(table);
@@ -201,6 +207,14 @@ impl Pass<'_> {
                     body.push(Instruction::I32RemU);
                 }
             }
+        }
+    }
+
+    /// Makes the integer on top of the stack too large, by its upper half alone, at times and if it is an i64.
+    fn upper_half(&mut self, body: &mut Body, wide: bool) {
+        if wide && self.rng.percent(UPPER_PERCENT) {
+            let upper = *self.rng.pick(&UPPER_HALVES);
+            body.extend(&[Instruction::I64Const(upper), Instruction::I64Or]);
         }
     }
 
